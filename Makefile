@@ -1,0 +1,83 @@
+# ModelBridge. `make` alone lists what can be made. Everything is kept in .venv/ and instance/.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check fix lock upgrade clean
+
+# What the shell has set for another Python must not reach ours.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+PYTHON := .venv/bin/python
+INSTALL := $(PYTHON) -m pip --disable-pip-version-check install -qq --only-binary :all: --require-hashes
+JOBS ?= 2
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: .venv/run-ready ## set up and serve on http://127.0.0.1:8000 (PORT=9000 for another port)
+	@$(if $(PORT),MODELBRIDGE_PORT=$(PORT)) exec $(PYTHON) app.py
+
+test: check ## set up, check and run every test (ARGS="-k limit" for some; JOBS=4 for more at once)
+	@echo "== tests"
+	@$(PYTHON) -m pytest -n $(JOBS) $(ARGS)
+
+check: .venv/test-ready ## lint, format, types and floors, without the tests
+	@echo "== lint"
+	@$(PYTHON) -m ruff check .
+	@echo "== format"
+	@$(PYTHON) -m ruff format --check .
+	@echo "== types"
+	@$(PYTHON) -m mypy
+	@echo "== floors"
+	@$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+fix: .venv/test-ready ## format, and mend what the linter can mend
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+# Lock files hold for every Python from 3.11 on and name no index. httpx2-jsfetch runs in browsers only.
+LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile --quiet --universal \
+	--python-version 3.11 --generate-hashes --no-emit-package httpx2-jsfetch $(UPGRADE)
+
+lock: .venv/test-ready ## pin what the requirements*.in files ask for
+	$(LOCK) requirements.in -o requirements.txt
+	$(LOCK) -c requirements.txt requirements-test.in -o requirements-test.txt
+	$(LOCK) --no-deps requirements-models.in -o requirements-models.txt
+
+upgrade: ## pin the newest of everything
+	@$(MAKE) lock UPGRADE=--upgrade
+
+clean: ## remove .venv and what the tools left; instance/ and its data stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+
+# The stamps are newer than the lock files that they were made from, so nothing is installed twice.
+
+.venv/run-ready: requirements.txt | .venv/bin/python
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo ".venv is older than Python 3.11: run \`make clean\`, then this again." >&2; exit 1; }
+	@echo "Installing what ModelBridge needs into .venv (under a minute) ..."
+	@$(INSTALL) -r requirements.txt
+	@touch $@
+
+.venv/test-ready: requirements-test.txt requirements-models.txt .venv/run-ready
+	@echo "Installing what the tests need into .venv (a minute or two) ..."
+	@$(INSTALL) -r requirements-test.txt
+	@$(INSTALL) --no-deps -r requirements-models.txt || { $(if $(CI),exit 1;) \
+		echo "No model server for this machine: tests with a real model will be skipped."; }
+	@touch $@
+
+.venv/bin/python:
+	@for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+		$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		if $$name -c 'import ensurepip, venv' 2>/dev/null; then found=$$name; break; fi; \
+		bare=$$name; \
+	done; \
+	if [ -n "$$found" ]; then \
+		echo "Making .venv with $$($$found --version) ..."; $$found -m venv --clear .venv; \
+	elif [ -n "$$bare" ]; then \
+		echo "$$bare cannot make virtual environments: install its venv package" \
+			"(on Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; \
+	else \
+		echo "ModelBridge needs Python 3.11 or newer; none was found" \
+			"(python3 is $$(python3 --version 2>&1 | head -n 1))." >&2; exit 1; \
+	fi

@@ -1,0 +1,174 @@
+"""Settings from the environment, read once, typed, passed in. A bad value fails at start."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+class SettingsError(ValueError):
+    """A setting is missing or malformed; the message names the variable and says how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set from outside; see docs/configuration.md for each."""
+
+    data_dir: Path
+    host: str
+    port: int
+    threads: int
+    database_url: str
+    public_url: str
+    secret_key: str
+    master_key: str
+    master_key_beside_data: bool
+    provider_credentials: Mapping[str, str]
+    hold_grace_seconds: float
+    drain_seconds: float
+    budget_wait_seconds: float
+    connect_seconds: float
+    first_byte_seconds: float
+    idle_seconds: float
+    total_seconds: float
+    max_body_bytes: int
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file."""
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @property
+    def base_url(self) -> str:
+        """What clients set as OPENAI_BASE_URL."""
+        return f"{self.public_url}/v1"
+
+
+PROVIDER_VARIABLES = {
+    "openai": "OPENAI_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+}
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `environ` (the process's own if None). Makes the data dir and missing keys.
+
+    Raises SettingsError.
+    """
+    env = os.environ if environ is None else environ
+    data_dir = Path(env.get("MODELBRIDGE_DATA_DIR") or "instance").resolve()
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    host = env.get("MODELBRIDGE_HOST") or "127.0.0.1"
+    port = _integer(env, "MODELBRIDGE_PORT", 8000, 0, 65535)
+    master_key, beside = _secret(env, "MODELBRIDGE_MASTER_KEY", data_dir / "master.key")
+    secret_key, _ = _secret(env, "MODELBRIDGE_SECRET_KEY", data_dir / "secret.key")
+    return Settings(
+        data_dir=data_dir,
+        host=host,
+        port=port,
+        threads=_integer(env, "MODELBRIDGE_THREADS", 1016, 2, 20_000),
+        database_url=_database_url(env, data_dir),
+        public_url=_public_url(env, host, port),
+        secret_key=secret_key,
+        master_key=master_key,
+        master_key_beside_data=beside,
+        provider_credentials={
+            name: env[variable]
+            for name, variable in PROVIDER_VARIABLES.items()
+            if env.get(variable)
+        },
+        hold_grace_seconds=_number(env, "MODELBRIDGE_HOLD_GRACE_SECONDS", 60),
+        drain_seconds=_number(env, "MODELBRIDGE_DRAIN_SECONDS", 30),
+        budget_wait_seconds=_number(env, "MODELBRIDGE_BUDGET_WAIT_SECONDS", 2),
+        connect_seconds=_number(env, "MODELBRIDGE_CONNECT_SECONDS", 10),
+        first_byte_seconds=_number(env, "MODELBRIDGE_FIRST_BYTE_SECONDS", 600),
+        idle_seconds=_number(env, "MODELBRIDGE_IDLE_SECONDS", 120),
+        total_seconds=_number(env, "MODELBRIDGE_TOTAL_SECONDS", 3600),
+        max_body_bytes=_integer(env, "MODELBRIDGE_MAX_BODY_BYTES", 32 * 2**20, 1024, 2**30),
+    )
+
+
+def _integer(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = env.get(name) or str(default)
+    try:
+        value = int(text)
+    except ValueError:
+        raise SettingsError(f"{name} must be a whole number, not {text!r}") from None
+    if not least <= value <= most:
+        raise SettingsError(f"{name} must be between {least} and {most}, not {value}")
+    return value
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        raise SettingsError(f"{name} must be a number of seconds, not {text!r}") from None
+    if not 0 <= value < 10**6:
+        raise SettingsError(f"{name} must be between 0 and a million seconds, not {text}")
+    return value
+
+
+def _secret(env: Mapping[str, str], name: str, path: Path) -> tuple[str, bool]:
+    """The value of NAME, or of the file that NAME_FILE names, or of `path`, made if absent.
+
+    The second value tells whether it lies in the data dir.
+    """
+    if env.get(name):
+        return env[name], False
+    if named := env.get(f"{name}_FILE"):
+        try:
+            text = Path(named).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsError(f"{name}_FILE: {named} cannot be read: {error.strerror}") from None
+        if not text:
+            raise SettingsError(f"{name}_FILE: {named} is empty")
+        return text, False
+    return _kept_secret(path), True
+
+
+def _kept_secret(path: Path) -> str:
+    """The secret in `path`; made there with mode 0600, whole or not at all, if there is none."""
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)  # fails if another process was first: theirs counts
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    text = path.read_text(encoding="utf-8").strip()
+    if not text:
+        raise SettingsError(f"{path} is empty: restore it from where you keep your secrets")
+    return text
+
+
+def _database_url(env: Mapping[str, str], data_dir: Path) -> str:
+    url = env.get("MODELBRIDGE_DATABASE_URL") or f"sqlite:///{data_dir / 'modelbridge.db'}"
+    if not url.startswith("sqlite:////"):
+        raise SettingsError(
+            "MODELBRIDGE_DATABASE_URL must be sqlite:/// and an absolute path; "
+            "other databases are not supported yet"
+        )
+    return url
+
+
+def _public_url(env: Mapping[str, str], host: str, port: int) -> str:
+    url = (env.get("MODELBRIDGE_PUBLIC_URL") or "").rstrip("/")
+    if not url:
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104
+        return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise SettingsError(
+            f"MODELBRIDGE_PUBLIC_URL must be like https://bridge.example.com, not {url!r}"
+        )
+    return url

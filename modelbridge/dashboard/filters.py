@@ -1,0 +1,76 @@
+"""How money and moments are written in the pages."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from flask import Flask
+from flask_login import current_user
+from markupsafe import Markup
+
+from modelbridge import clock
+from modelbridge.dashboard.navigation import navigation
+from modelbridge.dashboard.services import bridge
+from modelbridge.money import format_amount
+
+_STEPS = (
+    (60, 1, "second"),
+    (3600, 60, "minute"),
+    (86_400, 3600, "hour"),
+    (60 * 86_400, 86_400, "day"),
+    (2 * 365 * 86_400, 30 * 86_400, "month"),
+)
+_YEAR_SECONDS = 365 * 86_400
+
+
+def init_app(app: Flask) -> None:
+    """Templates know `|aud`, `|ago`, `|moment`, `base_url()` and `navigation()`."""
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.add_template_filter(aud)
+    app.add_template_filter(ago)
+    app.add_template_filter(moment)
+    app.add_template_global(base_url)
+    app.add_template_global(navigation)
+
+
+def base_url() -> str:
+    """What clients of this bridge set as OPENAI_BASE_URL."""
+    return bridge().settings.base_url
+
+
+def aud(nanos: int) -> str:
+    """All the digits that the amount has, and at least two: "AUD 0.000031"."""
+    return f"AUD\N{NO-BREAK SPACE}{format_amount(nanos)}"
+
+
+def moment(at: datetime) -> str:
+    """The moment in the viewer's time zone: "23 Nov 2026, 16:56 AEDT"."""
+    local = at.astimezone(_viewers_zone())
+    return f"{local.day} {local:%b %Y, %H:%M %Z}"
+
+
+def ago(at: datetime) -> Markup:
+    """`<time>` that reads "3 hours ago" or "in 6 days" and tells the exact moment on hover."""
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        at.astimezone(UTC).isoformat(timespec="seconds"), moment(at), distance(at, clock.now())
+    )
+
+
+def distance(at: datetime, now: datetime) -> str:
+    """How far a moment is from now, in the largest unit that fits, rounded down."""
+    seconds = int((at - now).total_seconds())
+    size = abs(seconds)
+    if size < 10:
+        return "just now"
+    words = f"{size // _YEAR_SECONDS} years"
+    for below, unit_seconds, unit in _STEPS:
+        if size < below:
+            number = size // unit_seconds
+            words = f"{number} {unit}{'' if number == 1 else 's'}"
+            break
+    return f"in {words}" if seconds > 0 else f"{words} ago"
+
+
+def _viewers_zone() -> ZoneInfo:
+    if current_user.is_authenticated:
+        return ZoneInfo(current_user.user.account.time_zone)
+    return ZoneInfo("UTC")

@@ -1,0 +1,136 @@
+"""The one place that knows every package: makes the app, and what works behind it."""
+
+import atexit
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cached_property, lru_cache
+
+from flask import Flask, Response, request
+from sqlalchemy import bindparam, select
+from werkzeug.exceptions import HTTPException
+
+from modelbridge import cli, config, dashboard, ids, v1
+from modelbridge.catalog import fx
+from modelbridge.catalog.routes import CatalogCache
+from modelbridge.config import Settings
+from modelbridge.dashboard.errors import is_api_path, render_error
+from modelbridge.gateway import recovery
+from modelbridge.gateway.flights import Flights
+from modelbridge.gateway.services import Gateway
+from modelbridge.gateway.slots import Slots
+from modelbridge.identity.callers import dead_keys
+from modelbridge.store import migrate
+from modelbridge.store.database import Database
+from modelbridge.store.statements import Statement
+from modelbridge.store.tables import Upstream, table
+from modelbridge.upstream import credentials
+from modelbridge.upstream.client import UpstreamClient
+from modelbridge.upstream.health import Health
+from modelbridge.v1 import health
+from modelbridge.v1.errors import http_error_response
+
+_upstreams = table(Upstream)
+_SEALED = Statement(
+    select(_upstreams.c.credential).where(_upstreams.c.id == bindparam("upstream_id"))
+)
+
+
+class Bridge:
+    """What works behind the app. A command opens the database alone; a server starts the rest."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.boot_id = ids.new_id("boot")
+
+    @cached_property
+    def database(self) -> Database:
+        """The database, migrated. A command keeps the lock file until it ends."""
+        database = Database(self.settings.database_path)
+        database.lock.acquire(blocking=True)
+        atexit.register(self.close)
+        self._prepare(database)
+        return database
+
+    @cached_property
+    def catalog(self) -> CatalogCache:
+        """What can be called, and what it costs."""
+        return CatalogCache(self.database.reading)
+
+    @cached_property
+    def gateway(self) -> Gateway:
+        """What calls need; `start` makes its threads run."""
+        return Gateway(
+            settings=self.settings,
+            database=self.database,
+            catalog=self.catalog,
+            upstreams=UpstreamClient(self.settings, self._credential_of),
+            health=Health(),
+            boot_id=self.boot_id,
+            flights=Flights(self._dead_keys),
+            slots=Slots(self.settings.threads),
+        )
+
+    @cached_property
+    def _sweeper(self) -> recovery.Sweeper:
+        return recovery.Sweeper(self.gateway)
+
+    def start(self) -> None:
+        """Serve calls from now on: what an earlier process left behind is taken care of first."""
+        self.database.start_writer()
+        self.database.lock.release()
+        recovery.recover(self.gateway)
+        self.gateway.flights.start()
+        self._sweeper.start()
+
+    def close(self) -> None:
+        """Everything is committed and closed; idempotent."""
+        if "database" not in self.__dict__:
+            return
+        if "gateway" in self.__dict__:
+            self._sweeper.stop()
+            self.gateway.flights.stop()
+            self.gateway.upstreams.close()
+        self.database.close()
+        self.database.lock.release()
+        for name in ("_sweeper", "gateway", "catalog", "database"):
+            self.__dict__.pop(name, None)
+        with suppress(ValueError):
+            atexit.unregister(self.close)
+
+    def _prepare(self, database: Database) -> None:
+        migrate.upgrade(database.engine)
+        with database.transaction() as session:
+            fx.ensure_fx(session)
+
+    def _credential_of(self, upstream_id: str) -> str | None:
+        with self.database.cursor() as cursor:
+            row = _SEALED.row(cursor, upstream_id=upstream_id)
+        sealed = row[0] if row else None
+        return _unseal(self.settings.master_key, upstream_id, sealed) if sealed else None
+
+    def _dead_keys(self, key_ids: Iterable[str]) -> set[str]:
+        with self.database.cursor() as cursor:
+            return dead_keys(cursor, key_ids)
+
+
+@lru_cache(maxsize=256)
+def _unseal(master_key: str, upstream_id: str, sealed: str) -> str:
+    return credentials.unseal(master_key, upstream_id, sealed)
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The app; nothing is opened until it is needed. Raises SettingsError."""
+    settings = settings or config.load()
+    app = Flask("modelbridge", static_folder=None)
+    app.config.update(SECRET_KEY=settings.secret_key, MAX_CONTENT_LENGTH=settings.max_body_bytes)
+    app.extensions["modelbridge"] = Bridge(settings)
+    dashboard.init_app(app)
+    dashboard.csrf.exempt(v1.init_app(app))
+    app.register_blueprint(health.blueprint)
+    cli.init_app(app)
+    app.register_error_handler(HTTPException, _answer_http_error)
+    return app
+
+
+def _answer_http_error(error: HTTPException) -> Response:
+    return http_error_response(error) if is_api_path(request.path) else render_error(error)

@@ -1,0 +1,88 @@
+"""The most tokens that a request can be, without a tokenizer.
+
+Byte-level BPE starts with one token per byte of the normalised text and only merges, so text is
+at most max(bytes, bytes of its NFKC form) tokens; docs/bounds.md has the measurements and says for
+each field what is done.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+from modelbridge import jsonio
+from modelbridge.errors import UnsupportedParameter
+from modelbridge.wire.chat import ChatRequest
+
+TEMPLATE_TOKENS = 256
+MESSAGE_TOKENS = 16
+TOOL_TOKENS = 64
+TOOLS_TOKENS = 2_048
+TEXT_PARTS = frozenset({"text", "refusal", "thinking", "redacted_thinking"})
+IMAGE_TOKENS = {"anthropic": 5_000, "openai": 16_000}
+IMAGE_TOKENS_ANYWHERE = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What was counted in a request. `unbounded`: the param of a part that bytes cannot bound."""
+
+    text_tokens: int
+    text_bytes: int
+    images: int
+    unbounded: str | None
+    cache_writes: bool
+
+    def bound(self, provider: str, model: str, context_window: int | None) -> int:
+        """Most input tokens at this provider: never more than the context window holds.
+
+        Raises UnsupportedParameter if only the window bounds the request and it is not known.
+        """
+        if self.unbounded:
+            if context_window is None:
+                raise UnsupportedParameter(
+                    f"{self.unbounded}: what this part costs can only be bounded by the model's "
+                    "context window, which is not known here. Ask the operator to set it "
+                    "(flask model add … --context-window N).",
+                    param=self.unbounded,
+                )
+            return context_window
+        each = IMAGE_TOKENS.get(provider, IMAGE_TOKENS_ANYWHERE)
+        if "4o-mini" in model:
+            each = IMAGE_TOKENS_ANYWHERE  # its tiles count 5,667 tokens each
+        tokens = self.text_tokens + self.images * each
+        return tokens if context_window is None else min(tokens, context_window)
+
+
+def measure(request: ChatRequest) -> Size:
+    """Count what the input bound is made of."""
+    images, unbounded = 0, None
+    media: list[dict[str, Any]] = []
+    for number, message in enumerate(request["messages"]):
+        content = message.get("content")
+        for at, part in enumerate(content if isinstance(content, list) else ()):
+            kind = part.get("type")
+            if kind == "image_url":
+                images += 1
+                media.append(part)
+            elif kind not in TEXT_PARTS:
+                unbounded = f"messages[{number}].content[{at}]"
+                media.append(part)
+    text = jsonio.dumps(request).decode()
+    media_bytes = sum(len(jsonio.dumps(part)) for part in media)
+    text_bytes = max(0, _bytes(text) - media_bytes)
+    tools = request.get("tools") or []
+    tokens = text_bytes + TEMPLATE_TOKENS + MESSAGE_TOKENS * len(request["messages"])
+    if tools:
+        tokens += TOOLS_TOKENS + TOOL_TOKENS * len(tools) + len(jsonio.dumps(tools)) // 4
+    return Size(tokens, text_bytes, images, unbounded, '"cache_control"' in text)
+
+
+def _bytes(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    return max(len(text.encode()), len(unicodedata.normalize("NFKC", text).encode()))
+
+
+def choices(request: ChatRequest) -> int:
+    """How many answers were asked for."""
+    return request.get("n") or 1

@@ -1,0 +1,136 @@
+"""What becomes of calls that nobody saw the end of, and the sweeper that sees to it.
+
+Design: docs/money.md, "When something breaks". An unknown hold is resolved from the evidence
+that was kept, after a grace period: charged by reported usage or bytes ÷ 4, or void where there is
+no sign that the upstream answered. Either way it is flagged for the administrator.
+"""
+
+import logging
+import threading
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelbridge import clock
+from modelbridge.errors import BridgeError
+from modelbridge.gateway import journal
+from modelbridge.gateway.charge import estimate
+from modelbridge.gateway.services import Gateway
+from modelbridge.ledger import holds
+from modelbridge.money import Price, Usage, cost_nanos
+from modelbridge.store.statements import Cursor
+from modelbridge.store.tables import Attempt, FxVersion, Hold, PriceVersion
+
+SWEEP_SECONDS = 1.0
+_log = logging.getLogger("modelbridge.gateway")
+
+
+def recover(gateway: Gateway) -> int:
+    """At start: every hold of an earlier process is unknown now; returns how many."""
+    found = gateway.database.submit(lambda cursor: holds.forget_dead(cursor, gateway.boot_id))
+    if found:
+        _log.warning(
+            "%d calls were under way when ModelBridge last ended; their outcome is unknown", found
+        )
+    return found
+
+
+def sweep(gateway: Gateway) -> int:
+    """Resolve the unknown holds whose grace is over; returns how many."""
+    retry_unsettled(gateway)
+    grace_micros = round(gateway.settings.hold_grace_seconds * 1_000_000)
+    until = clock.from_micros(clock.now_micros() - grace_micros)
+    with gateway.database.reading() as session:
+        due = session.scalars(
+            select(Hold).where(Hold.state == "unknown", Hold.unknown_since <= until).limit(500)
+        ).all()
+        verdicts = [(hold, _reckon(session, hold)) for hold in due]
+    for hold, verdict in verdicts:
+        gateway.database.submit(lambda cursor, h=hold, v=verdict: _resolve(cursor, h, v))  # type: ignore[misc]
+        gateway.money_freed.signal()
+    return len(verdicts)
+
+
+def retry_unsettled(gateway: Gateway) -> None:
+    """Settlements that the database refused are tried again, in their order."""
+    while gateway.unsettled:
+        try:
+            gateway.unsettled[0]()
+        except BridgeError:
+            return
+        gateway.unsettled.pop(0)
+        gateway.money_freed.signal()
+
+
+class _Verdict:
+    """What an unknown hold comes to; without usage it is void."""
+
+    def __init__(self, usage: Usage | None, attempt: Attempt | None, cost: int) -> None:
+        self.usage, self.attempt, self.cost = usage, attempt, cost
+
+
+def _reckon(session: Session, hold: Hold) -> _Verdict:
+    attempt = session.scalars(
+        select(Attempt).where(Attempt.hold_id == hold.id).order_by(Attempt.number.desc()).limit(1)
+    ).first()
+    usage = _usage_from(hold.evidence)
+    if usage is None or attempt is None:
+        return _Verdict(None, attempt, 0)
+    price = Price.from_json(session.get_one(PriceVersion, attempt.price_version).price)
+    rate = session.get_one(FxVersion, hold.fx_version).aud_per_usd_nanos
+    return _Verdict(usage, attempt, cost_nanos(usage, price, rate))
+
+
+def _usage_from(evidence: dict[str, Any] | None) -> Usage | None:
+    if not evidence or not evidence["answered"]:
+        return None
+    known = Usage(**evidence["usage"]) if evidence["usage"] else None
+    return estimate(known, evidence["input_bytes"], evidence["output_bytes"])
+
+
+def _resolve(cursor: Cursor, hold: Hold, verdict: _Verdict) -> None:
+    version = verdict.attempt.price_version if verdict.attempt else None
+    if verdict.usage is None:
+        if holds.void(cursor, hold.id, flag=True):
+            _write(cursor, hold, verdict, "none", None)
+        return
+    charged = holds.settle(cursor, hold.id, verdict.cost, flag=True)
+    if charged is not None and not journal.resolve(
+        cursor, hold.id, verdict.usage, "estimated", version, charged
+    ):
+        _write(cursor, hold, verdict, "estimated", charged)
+
+
+def _write(cursor: Cursor, hold: Hold, verdict: _Verdict, source: str, charged: int | None) -> None:
+    """A call whose process died has no row yet: write what its hold tells."""
+    if journal.exists(cursor, hold.id):
+        return
+    journal.write_lost(cursor, hold, verdict.attempt, verdict.usage or Usage(), source, charged)
+
+
+class Sweeper:
+    """A thread that sweeps once a second."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """One last try at what is unsettled, then end."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        retry_unsettled(self._gateway)
+
+    def _run(self) -> None:
+        while not self._stop.wait(SWEEP_SECONDS):
+            try:
+                sweep(self._gateway)
+            except Exception:
+                _log.exception("the sweep stumbled; it tries again")

@@ -1,0 +1,129 @@
+"""The body of a stream: owns the charge and the exchange from the moment it exists.
+
+An object with `__iter__` and an idempotent `close()`, not a generator: a generator that is closed
+before its first `next()` never runs its `finally`.
+"""
+
+import logging
+from collections.abc import Iterator
+
+from modelbridge import clock
+from modelbridge.errors import BridgeError, UpstreamError
+from modelbridge.gateway.call import Call
+from modelbridge.gateway.charge import Charge, finish_of
+from modelbridge.gateway.relay import Relay
+from modelbridge.gateway.sending import Sent
+from modelbridge.money import format_amount
+from modelbridge.wire.sse import FrameReader, FrameTooLarge
+
+EVIDENCE_SECONDS = 2.0
+DRAIN_SECONDS = 60.0
+_log = logging.getLogger("modelbridge.gateway")
+
+
+class StreamBody:
+    """Bytes for the client, piece by piece. Settles before the last of them."""
+
+    def __init__(self, call: Call, charge: Charge, sent: Sent, relay: Relay) -> None:
+        self._call, self._charge, self._sent, self._relay = call, charge, sent, relay
+        self._frames = FrameReader()
+        self._next_evidence = clock.monotonic() + EVIDENCE_SECONDS
+        self._ended = False
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        """The next bytes; waits for the upstream. Failures become the format's error frame."""
+        while not self._ended:
+            out = self._advance()
+            if self._ended:
+                out += self._finish()
+            if out:
+                return out
+        raise StopIteration
+
+    def close(self) -> None:
+        """The hold is resolved and the connection given back, whatever happened before."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._ended:
+                self._hang_up()
+        finally:
+            self._sent.close()
+
+    def _advance(self) -> bytes:
+        """Read what has come; `_ended` when nothing more is to be read."""
+        meter = self._relay.meter
+        out = bytearray()
+        try:
+            chunk = self._sent.exchange.read()
+            for frame in self._frames.feed(chunk):
+                out += self._relay.frame(frame)
+                if meter.done or meter.error:
+                    break
+            if not chunk:
+                self._read_rest(out)
+        except FrameTooLarge:
+            meter.error = UpstreamError(
+                "The upstream sent an event that is too large.", may_have_billed=True
+            )
+        except BridgeError as error:
+            if not meter.complete:
+                meter.error = error
+            self._ended = True
+        self._ended = self._ended or bool(meter.done or meter.error)
+        self._keep_evidence()
+        return bytes(out)
+
+    def _read_rest(self, out: bytearray) -> None:
+        if rest := self._frames.rest():
+            out += self._relay.frame(rest)
+        self._relay.end()
+        self._ended = True
+
+    def _finish(self) -> bytes:
+        """Settle, then the last bytes: the format's end, or the error instead of it."""
+        meter = self._relay.meter
+        finish = finish_of(meter.error)
+        try:
+            cost = self._settle(finish, meter.error)
+        except BridgeError as error:
+            meter.error = error
+        if meter.error is not None:
+            return self._call.front.write_stream_error(meter.error, self._call.id)
+        return self._relay.tail(format_amount(cost))
+
+    def _settle(self, finish: str, error: BridgeError | None) -> int:
+        meter = self._relay.meter
+        if meter.final and meter.usage is not None:
+            return self._charge.settle(meter.usage, "reported", finish=finish, error=error)
+        usage = self._charge.estimate(meter.usage, meter.output_bytes)
+        return self._charge.settle(usage, "estimated", finish=finish, error=error)
+
+    def _hang_up(self) -> None:
+        """The client has left: hear the upstream out where its meter runs on, else stop it."""
+        gateway = self._charge.gateway
+        stops = self._charge.offer.target.cancel_stops_billing
+        if not stops and gateway.drains.acquire(blocking=False):
+            try:
+                self._sent.flight.drain_until = clock.monotonic() + DRAIN_SECONDS
+                while not self._ended:
+                    self._advance()
+            finally:
+                gateway.drains.release()
+        self._ended = True
+        try:
+            self._settle("client_left", None)
+        except BridgeError:
+            _log.exception("call %s: the settlement has to wait", self._call.id)
+
+    def _keep_evidence(self) -> None:
+        now = clock.monotonic()
+        if now >= self._next_evidence and not self._ended:
+            self._next_evidence = now + EVIDENCE_SECONDS
+            meter = self._relay.meter
+            self._charge.keep_evidence(meter.usage, meter.output_bytes)

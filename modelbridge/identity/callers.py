@@ -1,0 +1,118 @@
+"""Who is calling: one SELECT by the SHA-256 of the key, on every call; nothing is remembered."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import and_, bindparam, case, select
+
+from modelbridge import clock, ids, jsonio
+from modelbridge.errors import InvalidApiKey, refuse_dead_key
+from modelbridge.store.statements import Cursor, Statement
+from modelbridge.store.tables import ApiKey, CatalogState, Membership, Team, User, table
+
+_keys, _users, _teams, _members = table(ApiKey), table(User), table(Team), table(Membership)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A living key. `models`: the names that it may call, or None for all.
+
+    `catalog_version` is the catalogue's at this moment, read in the same statement.
+    """
+
+    key_id: str
+    account_id: str | None
+    user_id: str | None
+    is_test: bool
+    models: frozenset[str] | None
+    catalog_version: int
+
+    def may_call(self, model: str) -> bool:
+        """Whether the key's list of models has this one."""
+        return self.models is None or model in self.models
+
+
+class _Row(NamedTuple):
+    key_id: str
+    account_id: str | None
+    user_id: str | None
+    mode: str
+    models: str | None
+    revoked_at: int | None
+    expires_at: int | None
+    disabled_at: int | None
+    left_team: int
+    catalog_version: int
+
+
+_LEFT_TEAM = case(
+    (
+        and_(_teams.c.id.is_not(None), _keys.c.user_id.is_not(None), _members.c.user_id.is_(None)),
+        1,
+    ),
+    else_=0,
+)
+_KEY_AND_PERSON = (
+    _keys.outerjoin(_users, _users.c.id == _keys.c.user_id)
+    .outerjoin(_teams, _teams.c.account_id == _keys.c.account_id)
+    .outerjoin(
+        _members, and_(_members.c.team_id == _teams.c.id, _members.c.user_id == _keys.c.user_id)
+    )
+)
+_STATE = Statement(
+    select(_keys.c.revoked_at, _users.c.disabled_at, _LEFT_TEAM)
+    .select_from(_KEY_AND_PERSON)
+    .where(_keys.c.id == bindparam("key_id"))
+)
+_BY_SHA256 = Statement(
+    select(
+        _keys.c.id,
+        _keys.c.account_id,
+        _keys.c.user_id,
+        _keys.c.mode,
+        _keys.c.models,
+        _keys.c.revoked_at,
+        _keys.c.expires_at,
+        _users.c.disabled_at,
+        _LEFT_TEAM,
+        select(table(CatalogState).c.version).scalar_subquery(),
+    )
+    .select_from(_KEY_AND_PERSON)
+    .where(_keys.c.sha256 == bindparam("sha256"))
+)
+
+
+def find_caller(cursor: Cursor, key: str) -> Caller:
+    """The caller that this raw key stands for.
+
+    Raises InvalidApiKey (unknown), ApiKeyRevoked (also when its person is disabled or has left
+    the team) or ApiKeyExpired. The caller checks form and checksum before (ids.is_well_formed_key).
+    """
+    found = _BY_SHA256.row(cursor, sha256=ids.sha256_hex(key))
+    if found is None:
+        raise InvalidApiKey("This API key is not known here. Check that it was copied whole.")
+    row = _Row(*found)
+    refuse_dead_key(
+        row.revoked_at, row.expires_at, row.disabled_at, bool(row.left_team), clock.now_micros()
+    )
+    return Caller(
+        key_id=row.key_id,
+        account_id=row.account_id,
+        user_id=row.user_id,
+        is_test=row.mode == "test",
+        models=frozenset(jsonio.loads(row.models)) if row.models else None,
+        catalog_version=row.catalog_version,
+    )
+
+
+def dead_keys(cursor: Cursor, key_ids: Iterable[str]) -> set[str]:
+    """Which of these keys were revoked, or lost their person: their streams end now."""
+    return {key_id for key_id in key_ids if _is_dead(_STATE.row(cursor, key_id=key_id))}
+
+
+def _is_dead(row: tuple[int | None, int | None, int] | None) -> bool:
+    if row is None:
+        return True
+    revoked_at, disabled_at, left_team = row
+    return revoked_at is not None or disabled_at is not None or bool(left_team)

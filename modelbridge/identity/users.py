@@ -1,0 +1,100 @@
+"""People: made, found, given a password."""
+
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelbridge import clock, ids
+from modelbridge.store.tables import User
+
+MAX_NAME = 100
+
+# A bridge often lives in a private network, where these are real; the library's way to allow them.
+for _domain in {"local", "localhost", "test"}.intersection(SPECIAL_USE_DOMAIN_NAMES):
+    SPECIAL_USE_DOMAIN_NAMES.remove(_domain)
+
+
+def create_user(
+    session: Session,
+    *,
+    email: str,
+    name: str = "",
+    is_admin: bool = False,
+    account_id: str,
+    password_hash: str | None = None,
+) -> User:
+    """A new person whose own money is in `account_id`; without a hash they cannot log in yet.
+
+    Raises ValueError, naming the field, for a malformed or taken address or an unfit name.
+    """
+    address = clean_email(email)
+    if find_user(session, address) is not None:
+        raise ValueError(f"email: there is somebody with the address {address} already")
+    user = User(
+        id=ids.new_id("user"),
+        email=address,
+        name=clean_name(name),
+        password_hash=password_hash,
+        is_admin=is_admin,
+        account_id=account_id,
+        created_at=clock.now(),
+        disabled_at=None,
+    )
+    session.add(user)
+    session.flush()
+    return user
+
+
+def clean_email(email: str) -> str:
+    """The address in lower case, as it is stored. Raises ValueError naming the field.
+
+    Addresses inside a private network (`ops@bridge.local`) are welcome: nobody asks DNS.
+    """
+    try:
+        checked = validate_email(
+            email.strip(), check_deliverability=False, globally_deliverable=False
+        )
+    except EmailNotValidError as error:
+        raise ValueError(f"email: {email.strip()!r} is not an e-mail address. {error}") from None
+    return checked.normalized.lower()
+
+
+def clean_name(name: str) -> str:
+    """The name without needless blanks. Raises ValueError naming the field."""
+    shown = " ".join(name.split())
+    if len(shown) > MAX_NAME:
+        raise ValueError(f"name: too long; use at most {MAX_NAME} characters")
+    if not shown.isprintable():
+        raise ValueError("name: has characters that cannot be shown; leave them out")
+    return shown
+
+
+def find_user(session: Session, email: str) -> User | None:
+    """The person of that address, whatever its case, or None; nobody for what is no address."""
+    try:
+        address = clean_email(email)
+    except ValueError:
+        return None
+    return session.scalar(select(User).where(User.email == address))
+
+
+def get_user(session: Session, user_id: str) -> User | None:
+    """The person of that id, or None."""
+    return session.get(User, user_id)
+
+
+def list_users(session: Session) -> list[User]:
+    """Everybody, in the order of their addresses: for the operator only."""
+    return list(session.scalars(select(User).order_by(User.email)))
+
+
+def has_admin(session: Session) -> bool:
+    """Whether there is an administrator: from then on no set-up link works."""
+    return session.scalar(select(User.id).where(User.is_admin).limit(1)) is not None
+
+
+def set_password(session: Session, user: User, password_hash: str) -> None:
+    """The hash is the person's from now on; ending their sessions is the caller's next line."""
+    user.password_hash = password_hash
+    session.add(user)
+    session.flush()

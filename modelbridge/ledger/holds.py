@@ -1,0 +1,309 @@
+"""Holds: money reserved for one call, committed before the first byte goes upstream.
+
+Every function here is a unit of the writer: it runs on a cursor inside one transaction, changes
+all or nothing, and never commits. Checks and changes are one statement; what is read beforehand
+only sizes the hold and words the refusal.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from modelbridge import clock, ids, jsonio
+from modelbridge.errors import (
+    ApiKeyRevoked,
+    BudgetInFlight,
+    IdempotencyDone,
+    IdempotencyInFlight,
+    IdempotencyMismatch,
+    refuse_dead_key,
+)
+from modelbridge.ledger import sql
+from modelbridge.ledger.windows import window_end, window_start
+from modelbridge.money import MAX_NANOS, format_amount
+from modelbridge.store.statements import Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """One source of money that a call must fit into. Amounts in nano-AUD.
+
+    `name`: `key_limit`, `account_limit` or `balance`. `left` counts what others hold as gone,
+    `left_if_freed` does not. `resets_at`: when the limit's window ends, if it has one.
+    """
+
+    name: str
+    left: int
+    left_if_freed: int
+    limit: int | None = None
+    resets_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Funds:
+    """What a call may spend: the narrowest purse, now and if nothing else were held."""
+
+    purses: tuple[Purse, ...]
+    account_kind: str
+
+    @property
+    def unheld(self) -> int:
+        """Most that a hold can be now."""
+        return min(purse.left for purse in self.purses)
+
+    @property
+    def if_freed(self) -> int:
+        """Most that a hold could be if all other holds were void."""
+        return min(purse.left_if_freed for purse in self.purses)
+
+    @property
+    def narrowest(self) -> Purse:
+        """The purse that binds even if nothing else is held."""
+        return min(self.purses, key=lambda purse: purse.left_if_freed)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """What a hold is for. `size` gets the funds and returns nano-AUD, or raises the refusal.
+
+    `idempotency`: the client's Idempotency-Key and the SHA-256 of its body, if it sent one.
+    """
+
+    hold_id: str
+    call_id: str
+    key_id: str
+    owner: str
+    endpoint: str
+    model: str
+    stream: bool
+    fx_version: int
+    size: Callable[[Funds], int]
+    evidence: str | None = None
+    idempotency: tuple[str, str] | None = None
+
+
+def place(cursor: Cursor, request: HoldRequest) -> int:
+    """The hold stands and its money is reserved; returns its amount in nano-AUD.
+
+    Raises ApiKeyRevoked, ApiKeyExpired, BudgetInFlight, the Idempotency errors, and whatever
+    `request.size` raises.
+    """
+    now = clock.now()
+    now_micros = clock.to_micros(now)
+    payer = live_payer(cursor, request.key_id, now_micros)
+    if request.idempotency:
+        _refuse_repetition(cursor, request)
+    key_start = window_start(payer.key_window, payer.time_zone, now)
+    account_start = window_start(payer.account_window, payer.time_zone, now)
+    amount = request.size(funds(cursor, request.key_id, payer, now))
+    if not 0 <= amount <= MAX_NANOS:
+        raise ValueError(f"a hold of {amount} nano-AUD is out of range")
+    _reserve(cursor, request.key_id, payer.account_id, key_start, account_start, amount, now_micros)
+    sql.INSERT_HOLD.run(
+        cursor,
+        id=request.hold_id,
+        call_id=request.call_id,
+        account_id=payer.account_id,
+        key_id=request.key_id,
+        user_id=payer.user_id,
+        endpoint=request.endpoint,
+        model=request.model,
+        stream=request.stream,
+        owner=request.owner,
+        amount_nanos=amount,
+        key_window_start=key_start,
+        account_window_start=account_start,
+        fx_version=request.fx_version,
+        admitted_at=now_micros,
+        evidence=request.evidence,
+    )
+    if request.idempotency:
+        _remember(cursor, request, now_micros)
+    return amount
+
+
+def live_payer(cursor: Cursor, key_id: str, now_micros: int) -> sql.Payer:
+    """The key and who pays for it. Raises ApiKeyRevoked or ApiKeyExpired for a dead one."""
+    row = sql.PAYER.row(cursor, key_id=key_id)
+    if row is None:
+        raise ApiKeyRevoked("This API key has been revoked.")
+    payer = sql.Payer(*row)
+    refuse_dead_key(
+        payer.revoked_at, payer.expires_at, payer.disabled_at, bool(payer.left_team), now_micros
+    )
+    return payer
+
+
+def funds(cursor: Cursor, key_id: str, payer: sql.Payer, now: datetime) -> Funds:
+    """What a call with this key may spend now; makes sure that the windows' rows exist."""
+    purses = [Purse("balance", payer.balance - payer.held, payer.balance)]
+    for name, subject_id, limit, window in (
+        ("key_limit", key_id, payer.key_limit, payer.key_window),
+        ("account_limit", payer.account_id, payer.account_limit, payer.account_window),
+    ):
+        start = window_start(window, payer.time_zone, now)
+        row = sql.SPENDING.row(cursor, subject_id=subject_id, start=start)
+        if row is None:
+            sql.OPEN_WINDOW.run(cursor, subject_id=subject_id, start=start)
+        if limit is not None:
+            spent, held = row or (0, 0)
+            resets_at = window_end(window, payer.time_zone, now)
+            purses.append(Purse(name, limit - spent - held, limit - spent, limit, resets_at))
+    return Funds(tuple(purses), payer.account_kind)
+
+
+def settle(cursor: Cursor, hold_id: str, cost_nanos: int, *, flag: bool = False) -> int | None:
+    """The hold is posted and the rest is free; returns the charge in nano-AUD.
+
+    Never charges above the hold: the rest is the operator's shortfall. None: the hold had been
+    resolved before, and nothing changed.
+    """
+    row = sql.HOLD.row(cursor, hold_id=hold_id)
+    if row is None:
+        raise LookupError(f"no hold {hold_id}")
+    hold = sql.OpenHold(*row)
+    charged = min(cost_nanos, hold.amount)
+    now_micros = clock.now_micros()
+    if not _resolve(cursor, hold_id, hold, "posted", charged, now_micros, flag):
+        return None
+    (balance,) = sql.BALANCE.row(cursor, account_id=hold.account_id) or (0,)
+    sql.INSERT_USAGE.run(
+        cursor,
+        id=ids.new_id("txn"),
+        account_id=hold.account_id,
+        amount_nanos=-charged,
+        balance_after_nanos=balance,
+        created_at=now_micros,
+        hold_id=hold_id,
+        key_id=hold.key_id,
+        admitted_at=hold.admitted_at,
+    )
+    if cost_nanos > charged:
+        sql.INSERT_SHORTFALL.run(
+            cursor,
+            id=ids.new_id("short"),
+            hold_id=hold_id,
+            amount_nanos=cost_nanos - charged,
+            created_at=now_micros,
+        )
+    return charged
+
+
+def void(cursor: Cursor, hold_id: str, *, flag: bool = False) -> bool:
+    """The hold is void and its money free. False: it had been resolved before."""
+    row = sql.HOLD.row(cursor, hold_id=hold_id)
+    if row is None:
+        raise LookupError(f"no hold {hold_id}")
+    return _resolve(cursor, hold_id, sql.OpenHold(*row), "void", None, clock.now_micros(), flag)
+
+
+def forget_outcome(cursor: Cursor, hold_id: str, evidence: dict[str, object]) -> bool:
+    """The hold is unknown: still held, flagged, to be resolved from the evidence later."""
+    return bool(
+        sql.FORGET_OUTCOME.run(
+            cursor,
+            hold_id=hold_id,
+            new_evidence=jsonio.dumps(evidence).decode(),
+            now=clock.now_micros(),
+        )
+    )
+
+
+def keep_evidence(cursor: Cursor, hold_id: str, evidence: dict[str, object]) -> None:
+    """What is known of the call so far is on the disk, for the case that this process dies."""
+    sql.KEEP_EVIDENCE.run(cursor, hold_id=hold_id, new_evidence=jsonio.dumps(evidence).decode())
+
+
+def forget_dead(cursor: Cursor, boot_id: str) -> int:
+    """Every hold of a process that is no more is unknown; returns how many."""
+    return sql.FORGET_DEAD.run(cursor, boot_id=boot_id, now=clock.now_micros())
+
+
+def _reserve(
+    cursor: Cursor,
+    key_id: str,
+    account_id: str,
+    key_start: int,
+    account_start: int,
+    amount: int,
+    now_micros: int,
+) -> None:
+    """Three conditional updates; each must change its row or nothing stands."""
+    changed = sql.RESERVE_ACCOUNT.run(cursor, account_id=account_id, amount=amount)
+    changed += sql.RESERVE_KEY.run(
+        cursor, key_id=key_id, start=key_start, amount=amount, now=now_micros
+    )
+    changed += sql.RESERVE_ACCOUNT_WINDOW.run(
+        cursor, account_id=account_id, start=account_start, amount=amount
+    )
+    if changed != 3:
+        raise BudgetInFlight("Other calls took the money first. Try again.", retry_after=1)
+
+
+def _resolve(
+    cursor: Cursor,
+    hold_id: str,
+    hold: sql.OpenHold,
+    state: str,
+    charged: int | None,
+    now_micros: int,
+    flag: bool,
+) -> bool:
+    resolved = sql.RESOLVE_HOLD.run(
+        cursor, hold_id=hold_id, new_state=state, charged=charged, now=now_micros, flag=flag
+    )
+    if not resolved:
+        return False
+    taken = charged or 0
+    sql.CHARGE_ACCOUNT.run(cursor, account_id=hold.account_id, amount=hold.amount, charged=taken)
+    for subject_id, start in (
+        (hold.key_id, hold.key_start),
+        (hold.account_id, hold.account_start),
+    ):
+        sql.CHARGE_WINDOW.run(
+            cursor, subject_id=subject_id, start=start, amount=hold.amount, charged=taken
+        )
+    return True
+
+
+def _refuse_repetition(cursor: Cursor, request: HoldRequest) -> None:
+    name, body_sha256 = request.idempotency or ("", "")
+    row = sql.EARLIER_CALL.row(cursor, key_id=request.key_id, name=name)
+    if row is None:
+        return
+    earlier_sha256, _, state, call_id, charged = row
+    if state == "void":
+        return
+    if earlier_sha256 != body_sha256:
+        raise IdempotencyMismatch(
+            "This Idempotency-Key came with another body before. Use a new one for a new call."
+        )
+    if state == "posted":
+        raise IdempotencyDone(
+            f"The call with this Idempotency-Key is done: receipt {call_id}, "
+            f"cost AUD {format_amount(charged)}. Replies are not stored."
+        )
+    raise IdempotencyInFlight(
+        f"The call with this Idempotency-Key ({call_id}) is not resolved yet."
+    )
+
+
+def _remember(cursor: Cursor, request: HoldRequest, now_micros: int) -> None:
+    name, body_sha256 = request.idempotency or ("", "")
+    reused = sql.REUSE_CALL.run(
+        cursor,
+        of_key=request.key_id,
+        name=name,
+        new_sha256=body_sha256,
+        new_hold=request.hold_id,
+        now=now_micros,
+    )
+    if not reused:
+        sql.REMEMBER_CALL.run(
+            cursor,
+            key_id=request.key_id,
+            value=name,
+            body_sha256=body_sha256,
+            hold_id=request.hold_id,
+            created_at=now_micros,
+        )

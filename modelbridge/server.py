@@ -1,0 +1,150 @@
+"""`python app.py`: one process that serves with waitress until it is told to stop, then drains."""
+
+import logging
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import create_server
+
+from modelbridge import clock, config
+from modelbridge.config import Settings, SettingsError
+from modelbridge.factory import Bridge, create_app
+from modelbridge.first_start import greeting
+from modelbridge.store.lock import LockFile
+from modelbridge.store.migrate import SchemaError
+
+STACK_BYTES = 2**20
+_log = logging.getLogger("modelbridge")
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    try:
+        settings = config.load()
+        return _serve_alone(settings)
+    except (SettingsError, SchemaError, OSError) as error:
+        print(f"ModelBridge cannot start: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve_alone(settings: Settings) -> int:
+    """One server per data directory: a second one would take the first one's calls for dead."""
+    lock = LockFile(settings.data_dir / "server.lock")
+    if not lock.acquire(blocking=False):
+        raise SettingsError(f"another ModelBridge already serves {settings.data_dir}")
+    with lock.held():
+        app = create_app(settings)
+        bridge: Bridge = app.extensions["modelbridge"]
+        _check_port(settings)
+        try:
+            return _serve(app, bridge, settings)
+        finally:
+            bridge.close()
+
+
+def _serve(app: Flask, bridge: Bridge, settings: Settings) -> int:
+    threading.stack_size(STACK_BYTES)
+    _raise_file_limit(settings.threads)
+    for line in greeting(bridge):
+        print(line)
+    sys.stdout.flush()
+    bridge.start()
+    sockets: dict[int, Any] = {}
+    server = create_server(
+        app,
+        map=sockets,
+        host=settings.host,
+        port=settings.port,
+        threads=settings.threads,
+        ident=None,
+        backlog=2048,
+        connection_limit=max(4096, 2 * settings.threads),
+        channel_request_lookahead=1,
+        channel_timeout=120,
+        asyncore_use_poll=True,
+        outbuf_high_watermark=2**20,
+        max_request_body_size=4 * settings.max_body_bytes,
+        clear_untrusted_proxy_headers=True,
+    )
+    print(f"ModelBridge serves on {settings.public_url}", flush=True)
+    stopping = _on_signals(bridge)
+    while not stopping.is_set():
+        _turn(sockets)
+    _drain(server, sockets, bridge, settings.drain_seconds)
+    return 0
+
+
+def _turn(sockets: dict[int, Any]) -> None:
+    """One round of waitress's loop, at most a second long."""
+    wasyncore.loop(timeout=1.0, use_poll=True, map=sockets, count=1)
+
+
+def _drain(server: Any, sockets: dict[int, Any], bridge: Bridge, seconds: float) -> None:
+    """Calls that are under way may end; new ones are told to come again."""
+    _log.info("stopping: waiting up to %.0f s for %d calls", seconds, bridge.gateway.slots.in_use)
+    deadline = clock.monotonic() + seconds
+    while _busy(server, sockets, bridge) and clock.monotonic() < deadline:
+        wasyncore.loop(timeout=0.1, use_poll=True, map=sockets, count=1)
+    server.close()
+    server.task_dispatcher.shutdown(cancel_pending=True, timeout=2)
+    _log.info("stopped")
+
+
+def _busy(server: Any, sockets: dict[int, Any], bridge: Bridge) -> bool:
+    if bridge.gateway.slots.in_use or server.task_dispatcher.active_count:
+        return True
+    channels = [channel for channel in sockets.values() if isinstance(channel, HTTPChannel)]
+    return any(channel.total_outbufs_len or channel.requests for channel in channels)
+
+
+def _on_signals(bridge: Bridge) -> threading.Event:
+    """The event that SIGTERM and SIGINT set; a second signal ends the process at once."""
+    stopping = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        if stopping.is_set():
+            raise SystemExit(128 + number)
+        bridge.gateway.draining.set()
+        stopping.set()
+
+    handler: Callable[[int, object], None] = stop
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGINT, handler)
+    return stopping
+
+
+def _check_port(settings: Settings) -> None:
+    """Raises SettingsError if the address cannot be bound, before anything is printed or made."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM
+    )[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise SettingsError(
+                f"{settings.host}:{settings.port} cannot be used ({error.strerror}); "
+                "set MODELBRIDGE_PORT to another port"
+            ) from None
+
+
+def _raise_file_limit(threads: int) -> None:
+    """A stream needs two descriptors: one to the client, one to the upstream."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * threads + 1024
+    if soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

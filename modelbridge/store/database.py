@@ -1,0 +1,156 @@
+"""The SQLite file: one connection that writes, a few that read, and the writer thread.
+
+Every write of the process goes through one connection, one transaction at a time: calls through
+the writer thread (group commit, acknowledged after COMMIT), pages and commands through
+`transaction()`. See docs/decisions/0001-one-writer.md for why.
+"""
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+from modelbridge.store.lock import LockFile
+from modelbridge.store.statements import Cursor
+from modelbridge.store.writer import Job, Writer
+
+T = TypeVar("T")
+BUSY_SECONDS = 5.0
+
+
+class Database:
+    """The store of one process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = LockFile(path.with_name("database.lock"))
+        self._write_lock = threading.Lock()
+        self._write_thread: int | None = None
+        self._connection = _connect(path, read_only=False)
+        self._engine = _engine(self._connection, begin="BEGIN IMMEDIATE")
+        self._readers: deque[tuple[sqlite3.Connection, Engine]] = deque()
+        self._writer: Writer | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the writing connection: for migrations only."""
+        return self._engine
+
+    def start_writer(self) -> None:
+        """Calls may be submitted from now on, in groups, on a thread of their own."""
+        self._writer = Writer(self._connection, self._write_lock, self.path, self.lock)
+        self._writer.start()
+
+    def submit(self, unit: Callable[[Cursor], T]) -> T:
+        """Run `unit` in its own savepoint; returns its result once it is committed.
+
+        What `unit` raises is raised here, and its changes are undone. Raises Overloaded when the
+        queue is full or the database cannot commit.
+        """
+        job = Job(unit)
+        if self._writer is not None:
+            self._writer.put(job)
+            return job.wait()
+        with self._write_lock:
+            Writer.commit(self._connection, [job])
+        return job.wait()
+
+    def enqueue(self, unit: Callable[[Cursor], object]) -> None:
+        """Run `unit` with the next commit; nobody waits for it. Dropped when the queue is full."""
+        if self._writer is not None:
+            self._writer.put_if_room(Job(unit))
+        else:
+            self.submit(unit)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Read and write; commits on normal exit, rolls back on any exception."""
+        if self._write_thread == threading.get_ident():
+            raise RuntimeError("a transaction inside a transaction would wait for itself")
+        with self._write_lock:
+            self._write_thread = threading.get_ident()
+            try:
+                with Session(self._engine, expire_on_commit=False) as session, session.begin():
+                    yield session
+            finally:
+                self._write_thread = None
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A short look at one consistent state; writing fails."""
+        with self._reader() as (_, engine), Session(engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def cursor(self) -> Iterator[Cursor]:
+        """A cursor for one reading statement on the path of a call."""
+        with self._reader() as (connection, _):
+            cursor = connection.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+
+    def queue_length(self) -> int:
+        """How many units wait for the writer."""
+        return 0 if self._writer is None else self._writer.queue_length()
+
+    def close(self) -> None:
+        """Everything that was queued is committed; then all connections are closed."""
+        if self._writer is not None:
+            self._writer.stop()
+        while self._readers:
+            self._readers.pop()[0].close()
+        self._connection.close()
+
+    @contextmanager
+    def _reader(self) -> Iterator[tuple[sqlite3.Connection, Engine]]:
+        try:
+            reader = self._readers.pop()
+        except IndexError:
+            connection = _connect(self.path, read_only=True)
+            reader = (connection, _engine(connection, begin="BEGIN"))
+        try:
+            yield reader
+        finally:
+            if len(self._readers) < 16:
+                self._readers.append(reader)
+            else:
+                reader[0].close()
+
+
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    else:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
+def _engine(connection: sqlite3.Connection, *, begin: str) -> Engine:
+    """An engine over this one connection; its transactions start with `begin`."""
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+
+    @event.listens_for(engine, "begin")
+    def _begin(sqlalchemy_connection: Connection) -> None:
+        sqlalchemy_connection.exec_driver_sql(begin)
+
+    return engine

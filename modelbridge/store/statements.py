@@ -1,0 +1,69 @@
+"""Statements of the money path: written in SQLAlchemy Core, compiled once, run on a DBAPI cursor.
+
+The same SQL on every database that SQLAlchemy compiles for, at a tenth of the cost of Core's own
+execution (docs/decisions/0002-statements-on-a-cursor.md). Values pass as they are: moments as
+microseconds, JSON as text.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import Executable
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.compiler import SQLCompiler
+
+_DIALECT = sqlite.dialect(paramstyle="qmark")
+
+
+class Cursor(Protocol):
+    """What we use of a DBAPI cursor (PEP 249)."""
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that the last statement changed."""
+
+    def execute(self, operation: str, parameters: Sequence[Any] = ..., /) -> Any:
+        """Run one statement."""
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+
+    def fetchall(self) -> list[Any]:
+        """Every remaining row."""
+
+
+class Statement:
+    """One statement with named parameters."""
+
+    __slots__ = ("_defaults", "_names", "_parameters", "sql")
+
+    def __init__(self, statement: Executable) -> None:
+        compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
+        assert isinstance(compiled, SQLCompiler)  # noqa: S101
+        self.sql = str(compiled)
+        self._names = tuple(compiled.positiontup or ())
+        self._parameters = frozenset(self._names)
+        self._defaults = {
+            name: bind.value for name, bind in compiled.binds.items() if not bind.required
+        }
+
+    def run(self, cursor: Cursor, **values: Any) -> int:
+        """Execute; returns the number of rows changed. Raises KeyError for a missing value."""
+        cursor.execute(self.sql, self._arguments(values))
+        return cursor.rowcount
+
+    def row(self, cursor: Cursor, **values: Any) -> Any | None:
+        """The first row as a tuple, or None."""
+        cursor.execute(self.sql, self._arguments(values))
+        return cursor.fetchone()
+
+    def rows(self, cursor: Cursor, **values: Any) -> list[Any]:
+        """Every row."""
+        cursor.execute(self.sql, self._arguments(values))
+        return cursor.fetchall()
+
+    def _arguments(self, values: dict[str, Any]) -> list[Any]:
+        if not values.keys() <= self._parameters:
+            raise KeyError(f"unknown: {sorted(values.keys() - self._parameters)} in {self.sql}")
+        defaults = self._defaults
+        return [values[name] if name in values else defaults[name] for name in self._names]

@@ -1,0 +1,182 @@
+"""The writer: one thread that commits whatever is waiting, in one transaction, for all of them.
+
+Many threads that write to SQLite at once wait for each other by sleeping, some for seconds; one
+writer with group commit has no such tail and makes `synchronous=FULL` affordable.
+"""
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from modelbridge import clock
+from modelbridge.errors import Overloaded
+from modelbridge.store.lock import LockFile
+from modelbridge.store.statements import Cursor
+
+T = TypeVar("T")
+MAX_QUEUED = 4_096
+MAX_GROUP = 256
+CHECKPOINT_BYTES = 4 * 2**20
+TRUNCATE_BYTES = 64 * 2**20
+_log = logging.getLogger("modelbridge.store")
+
+
+class Job(Generic[T]):
+    """A unit of work and the place where its submitter waits for the outcome."""
+
+    __slots__ = ("_done", "_error", "_result", "_unit")
+
+    def __init__(self, unit: Callable[[Cursor], T]) -> None:
+        self._unit = unit
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._done = threading.Lock()  # the cheapest thing to wait for: released when done
+        self._done.acquire()
+
+    def run(self, cursor: sqlite3.Cursor) -> None:
+        """Do the work inside a savepoint; a unit that raises leaves no change behind."""
+        cursor.execute("SAVEPOINT unit")
+        try:
+            self._result = self._unit(cursor)
+        except sqlite3.IntegrityError as error:
+            self._error = _unavailable(error)
+            cursor.execute("ROLLBACK TO unit")
+        except sqlite3.Error:
+            raise  # the disk or the file: nothing of the group can be kept
+        except Exception as error:
+            self._error = error
+            cursor.execute("ROLLBACK TO unit")
+        cursor.execute("RELEASE unit")
+
+    def fail(self, error: BaseException) -> None:
+        """The whole transaction failed: nothing of this unit happened."""
+        self._error = error
+
+    def finish(self) -> None:
+        """Wake the submitter."""
+        self._done.release()
+
+    def wait(self) -> T:
+        """The unit's result, after its commit; raises what it raised."""
+        self._done.acquire()
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._result)
+
+
+class Writer:
+    """Owns the thread and the queue; shares the connection with `Database.transaction`."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        write_lock: threading.Lock,
+        path: Path,
+        lock_file: LockFile,
+    ) -> None:
+        self._connection = connection
+        self._write_lock = write_lock
+        self._wal = path.with_name(path.name + "-wal")
+        self._lock_file = lock_file
+        self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._next_checkpoint = 0.0
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._thread.start()
+
+    def put(self, job: Job[Any]) -> None:
+        """Queue a job. Raises Overloaded when too many wait."""
+        if not self.put_if_room(job):
+            raise Overloaded("The ledger's queue is full. Try again in a moment.", retry_after=1)
+
+    def put_if_room(self, job: Job[Any]) -> bool:
+        """Queue a job unless too many wait; says whether it was queued."""
+        if self._stopped or self._queue.qsize() >= MAX_QUEUED:
+            return False
+        self._queue.put(job)
+        return True
+
+    def queue_length(self) -> int:
+        """How many jobs wait."""
+        return self._queue.qsize()
+
+    def stop(self) -> None:
+        """Commit what is queued, then end the thread."""
+        self._stopped = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            first = self._queue.get()
+            group = [] if first is None else [first]
+            stopping = first is None
+            while len(group) < MAX_GROUP and not self._queue.empty():
+                job = self._queue.get()
+                if job is None:
+                    stopping = True
+                else:
+                    group.append(job)
+            with self._write_lock:
+                self.commit(self._connection, group)
+                self._checkpoint(stopping)
+            if stopping and self._queue.empty():
+                return
+
+    @staticmethod
+    def commit(connection: sqlite3.Connection, group: Sequence[Job[Any]]) -> None:
+        """One transaction for all jobs; each is finished only when it is on the disk."""
+        cursor = connection.cursor()
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            for job in group:
+                job.run(cursor)
+            cursor.execute("COMMIT")
+        except sqlite3.Error as error:
+            _log.error("the ledger could not commit: %s", error)
+            if connection.in_transaction:
+                connection.rollback()
+            for job in group:
+                job.fail(_unavailable(error))
+        finally:
+            cursor.close()
+            for job in group:
+                job.finish()
+
+    def _checkpoint(self, stopping: bool) -> None:
+        """Move the log into the database now and then, never while a command is at work.
+
+        SQLite before 3.51.3 can corrupt a log that two connections write and reset at once.
+        """
+        now = clock.monotonic()
+        if now < self._next_checkpoint and not stopping:
+            return
+        self._next_checkpoint = now + 1.0
+        try:
+            size = self._wal.stat().st_size
+        except OSError:
+            return
+        if size < CHECKPOINT_BYTES and not stopping:
+            return
+        if not self._lock_file.acquire(blocking=False):
+            return
+        try:
+            mode = "TRUNCATE" if stopping or size > TRUNCATE_BYTES else "PASSIVE"
+            self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+        except sqlite3.Error as error:
+            _log.warning("the checkpoint has to wait: %s", error)
+        finally:
+            self._lock_file.release()
+
+
+def _unavailable(error: sqlite3.Error) -> Overloaded:
+    if isinstance(error, sqlite3.IntegrityError):
+        _log.critical("a rule of the books was about to be broken: %s", error)
+    return Overloaded("The ledger cannot be written just now. Try again soon.", retry_after=2)

@@ -1,0 +1,89 @@
+"""One thread that keeps every exchange's deadlines, so that no trickle of bytes can evade them."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from modelbridge import clock
+from modelbridge.errors import BridgeError
+
+logger = logging.getLogger("modelbridge.upstream")
+
+_BUSY_SECONDS = 0.1
+_QUIET_SECONDS = 5.0
+
+
+class Watched(Protocol):
+    """Something with deadlines."""
+
+    def overdue(self, now: float) -> BridgeError | None:
+        """The deadline that has passed at `now` (clock.monotonic), as an error; else None."""
+
+    def cut(self, error: BridgeError) -> None:
+        """End it with that error; does not block."""
+
+
+class Watch:
+    """Cuts whatever is overdue, within a tenth of a second. The thread starts with the first one.
+
+    `tidy` is called every five seconds or so.
+    """
+
+    def __init__(self, tidy: Callable[[], None]) -> None:
+        self._tidy = tidy
+        self._tidied_at = clock.monotonic()
+        self._lock = threading.Lock()
+        self._watched: set[Watched] = set()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def add(self, watched: Watched) -> None:
+        """From now on its deadlines are kept."""
+        with self._lock:
+            self._watched.add(watched)
+            if len(self._watched) == 1:
+                self._wake.set()
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="upstream-watch", daemon=True
+                )
+                self._thread.start()
+
+    def discard(self, watched: Watched) -> None:
+        """It has ended."""
+        with self._lock:
+            self._watched.discard(watched)
+
+    def close(self) -> list[Watched]:
+        """Stop; returns what was still being watched."""
+        self._closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            left = list(self._watched)
+            self._watched.clear()
+        return left
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.wait(_BUSY_SECONDS if self._watched else _QUIET_SECONDS)
+            self._wake.clear()
+            try:
+                self._look()
+            except Exception:
+                logger.exception("the watch over upstream deadlines failed; it goes on")
+
+    def _look(self) -> None:
+        now = clock.monotonic()
+        with self._lock:
+            watched = list(self._watched)
+        for one in watched:
+            error = one.overdue(now)
+            if error is not None:
+                one.cut(error)
+        if now - self._tidied_at >= _QUIET_SECONDS:
+            self._tidied_at = now
+            self._tidy()

@@ -1,0 +1,85 @@
+"""The one mapping from what went wrong to an HTTP answer under /v1."""
+
+import logging
+from collections.abc import Mapping
+
+from flask import Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from modelbridge import ids, jsonio
+from modelbridge.dialects import openai_chat
+from modelbridge.dialects.base import Front
+from modelbridge.errors import (
+    BridgeError,
+    InvalidRequest,
+    MethodNotAllowed,
+    MissingApiKey,
+    NotFound,
+    RequestTooLarge,
+)
+
+_log = logging.getLogger("modelbridge.v1")
+
+
+def request_id() -> str:
+    """The id of this request, the same in the answer, the journal and the log."""
+    if "request_id" not in g:
+        g.request_id = ids.new_id("req")
+    found: str = g.request_id
+    return found
+
+
+def front_of_request() -> Front:
+    """The format in which this endpoint speaks, errors included."""
+    found: Front = g.get("front", openai_chat)
+    return found
+
+
+def error_response(error: BridgeError, notes: Mapping[str, str] | None = None) -> Response:
+    """The error in the endpoint's own envelope, with the headers that clients obey."""
+    body = front_of_request().write_error(error, request_id())
+    response = Response(jsonio.dumps(body), error.status, content_type="application/json")
+    headers = response.headers
+    headers.update(notes or {})
+    headers["x-request-id"] = request_id()
+    headers["Cache-Control"] = "no-store"
+    if isinstance(error, MissingApiKey):
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.retry is not None:
+        headers["x-should-retry"] = "true" if error.retry else "false"
+    if error.retry_after is not None:
+        headers["retry-after"] = f"{max(0, error.retry_after):.0f}"
+    return response
+
+
+def http_error_response(error: HTTPException) -> Response:
+    """What Flask and Werkzeug refuse, in our words."""
+    response = error_response(_meaning(error))
+    if error.code == 405:
+        response.headers["Allow"] = ", ".join(getattr(error, "valid_methods", None) or ())
+    return response
+
+
+def unexpected_response(error: Exception) -> Response:
+    """A fault of ours: logged whole, told without detail."""
+    _log.exception("request %s failed", request_id(), exc_info=error)
+    return error_response(
+        BridgeError(
+            f"ModelBridge failed on this request ({request_id()}). Its log says why.", retry=False
+        )
+    )
+
+
+def _meaning(error: HTTPException) -> BridgeError:
+    if error.code == 404:
+        return NotFound(
+            f"There is no {request.path} here. GET /v1/models lists the models; "
+            "POST /v1/chat/completions calls one."
+        )
+    if error.code == 405:
+        return MethodNotAllowed(f"{request.path} does not take {request.method}.")
+    if error.code == 413:
+        return RequestTooLarge("The body is larger than this bridge accepts.")
+    if error.code is not None and 400 <= error.code < 500:
+        return InvalidRequest(error.description or "The request cannot be read.")
+    return BridgeError("ModelBridge failed on this request.", retry=False)

@@ -1,0 +1,141 @@
+"""From a request to a Call, and from what the gateway gives back to a Response."""
+
+from collections.abc import Iterator
+
+from flask import Response, g, request
+
+from modelbridge import ids, jsonio
+from modelbridge.dialects.base import Front
+from modelbridge.errors import (
+    BridgeError,
+    InvalidRequest,
+    Overloaded,
+    UnsupportedMediaType,
+)
+from modelbridge.gateway import journal, pipeline
+from modelbridge.gateway.call import Call
+from modelbridge.gateway.services import Gateway
+from modelbridge.identity.callers import Caller
+from modelbridge.jsonio import JSONDict
+from modelbridge.v1.errors import error_response, request_id
+from modelbridge.v1.guard import gateway
+
+MAX_IDEMPOTENCY_KEY = 255
+
+
+def serve(caller: Caller, front: Front, endpoint: str) -> Response:
+    """Make the call that this request asks for, and answer it in the front's format."""
+    g.front = front
+    call = Call(
+        caller=caller,
+        front=front,
+        endpoint=endpoint,
+        body={},
+        id=request_id(),
+        client_gone=request.environ.get("waitress.client_disconnected", _never_gone),
+    )
+    bridge = gateway()
+    try:
+        call.body = read_body()
+        call.idempotency = _idempotency()
+        call.stream = call.body.get("stream") is True
+        _take_slot(bridge)
+        return _stream(bridge, call) if call.stream else _complete(bridge, call)
+    except BridgeError as error:
+        journal.write_later(bridge, call, finish="refused", error=error)
+        return error_response(error, call.notes)
+
+
+def read_body() -> JSONDict:
+    """The request's JSON object. Raises InvalidRequest or UnsupportedMediaType."""
+    kind = request.mimetype
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMediaType(
+            f"The content type is {kind!r}; send «Content-Type: application/json»."
+        )
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(
+            f"The content encoding {encoding!r} is not supported; send the JSON as it is."
+        )
+    try:
+        body = jsonio.read_strict(request.get_data())
+    except jsonio.StrictJSONError as error:
+        raise InvalidRequest(f"The body is not JSON that we accept: {error}.") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return body
+
+
+def _complete(bridge: Gateway, call: Call) -> Response:
+    try:
+        answer = pipeline.complete(bridge, call)
+    finally:
+        bridge.slots.release()
+    response = Response(answer.body, content_type="application/json")
+    _write_notes(response, call)
+    return response
+
+
+def _stream(bridge: Gateway, call: Call) -> Response:
+    try:
+        body = pipeline.stream(bridge, call)
+    except BaseException:
+        bridge.slots.release()
+        raise
+    response = Response(
+        _SlottedBody(body, bridge),
+        content_type="text/event-stream; charset=utf-8",
+        direct_passthrough=True,
+    )
+    response.headers["Cache-Control"] = "no-cache, no-transform"
+    response.headers["X-Accel-Buffering"] = "no"
+    _write_notes(response, call)
+    return response
+
+
+class _SlottedBody:
+    """A stream that gives its worker's slot back when it is closed."""
+
+    def __init__(self, body: pipeline.Body, bridge: Gateway) -> None:
+        self._body, self._bridge = body, bridge
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._body.close()
+        finally:
+            self._bridge.slots.release()
+
+
+def _take_slot(bridge: Gateway) -> None:
+    if bridge.draining.is_set():
+        raise Overloaded("This bridge is shutting down. Try again in a moment.", retry_after=2)
+    if not bridge.slots.acquire():
+        raise Overloaded("All workers are busy. Try again in a moment.", retry_after=1)
+
+
+def _write_notes(response: Response, call: Call) -> None:
+    response.headers["x-request-id"] = call.id
+    response.headers.update(call.notes)
+
+
+def _idempotency() -> tuple[str, str] | None:
+    name = request.headers.get("Idempotency-Key", "").strip()
+    if not name:
+        return None
+    if len(name) > MAX_IDEMPOTENCY_KEY:
+        raise InvalidRequest(
+            f"Idempotency-Key: at most {MAX_IDEMPOTENCY_KEY} characters.", param="Idempotency-Key"
+        )
+    return name, ids.sha256_hex(request.get_data().decode())
+
+
+def _never_gone() -> bool:
+    return False

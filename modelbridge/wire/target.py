@@ -1,0 +1,63 @@
+"""One place that can answer, the request made for it, and what may be said about both.
+
+`Target.dialect` is a name: this floor knows no dialect.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from modelbridge.jsonio import JSONDict
+
+Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """How an OpenAI-compatible server differs: a closed list. Everything else is a dialect.
+
+    `rename`: request fields under another name. `drop`: fields to leave out (hints only).
+    `force`: fields set whatever the client says. `developer_role`: the role that stands for
+    `developer`. `stream_usage`: `include_usage` when it must be asked for, `always` when it comes
+    by itself, `never` when the server refuses `stream_options`.
+    """
+
+    rename: Mapping[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    force: Mapping[str, object] = field(default_factory=dict)
+    developer_role: str = "developer"
+    stream_usage: Literal["include_usage", "always", "never"] = "include_usage"
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An upstream, and the name under which it knows the model.
+
+    `base_url` has no slash at its end. The credential is looked up by `upstream_id` where it is
+    used; nobody else sees it. `cancel_stops_billing`: closing the connection stops the meter.
+    """
+
+    upstream_id: str
+    upstream: str
+    provider: str
+    dialect: str
+    base_url: str
+    auth: Auth
+    model: str
+    quirks: Quirks = field(default_factory=Quirks)
+    cancel_stops_billing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """A request in an upstream's own format: where, with what headers, and the body.
+
+    `dropped` names the client's fields that the format could not say (mere hints; a change of
+    meaning raises UnsupportedParameter instead).
+    """
+
+    path: str
+    body: JSONDict
+    headers: Mapping[str, str] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()

@@ -1,0 +1,219 @@
+"""What the hostile upstream answers with: whole bodies and frames, in two wire formats."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+JSONDict = dict[str, Any]
+
+
+@dataclass
+class Answer:
+    """A body in pieces; `produced[i]` output tokens exist once piece i is out."""
+
+    content_type: str
+    pieces: list[bytes]
+    produced: list[int]
+    usage: JSONDict = field(default_factory=dict)
+
+    def resplit(self, size: int) -> None:
+        """Pieces of at most `size` bytes."""
+        pieces, produced = [], []
+        before = 0
+        for piece, tokens in zip(self.pieces, self.produced, strict=True):
+            parts = [piece[at : at + size] for at in range(0, len(piece), size)]
+            pieces += parts
+            produced += [before] * (len(parts) - 1) + [tokens]
+            before = tokens
+        self.pieces, self.produced = pieces, produced
+
+
+def make_answer(step: JSONDict, path: str, body: JSONDict, request_bytes: int) -> Answer:
+    """The answer of an `answer` step to that request."""
+    anthropic = step["dialect"] == "anthropic" or (
+        step["dialect"] == "auto" and path.partition("?")[0].endswith("/messages")
+    )
+    prompt = step["prompt_tokens"]
+    talk = Talk(
+        step=step,
+        model=str(body.get("model", "")),
+        prompt_tokens=request_bytes // 4 if prompt is None else prompt,
+        tokens=step["completion_tokens"],
+        text=step["text"],
+        finish=step["finish_reason"],
+        usage_chunk=step["usage_chunk"] == "always"
+        or (step["usage_chunk"] == "asked" and asks_usage(body)),
+    )
+    maximum = body.get("max_completion_tokens", body.get("max_tokens"))
+    if step["obey_maximum"] and isinstance(maximum, int) and maximum < talk.tokens:
+        talk.tokens, talk.finish, talk.text = maximum, "length", talk.text[: 4 * maximum]
+    speak = anthropic_frames if anthropic else openai_frames
+    whole = anthropic_body if anthropic else openai_body
+    if body.get("stream"):
+        frames = speak(talk)
+        answer = Answer("text/event-stream", [f for f, _ in frames], [t for _, t in frames])
+    else:
+        answer = Answer("application/json", [dump(whole(talk))], [talk.tokens])
+    answer.usage = talk.truth
+    return answer
+
+
+@dataclass
+class Talk:
+    """One answer, before it has a wire format."""
+
+    step: JSONDict
+    model: str
+    prompt_tokens: int
+    tokens: int
+    text: str
+    finish: str
+    usage_chunk: bool
+
+    @property
+    def truth(self) -> JSONDict:
+        """What was really produced."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.tokens,
+            **self.step["details"],
+        }
+
+    def chunks(self) -> list[tuple[str, int]]:
+        """(text, tokens produced so far), up to where an error is to come."""
+        count = self.step["chunks"]
+        size = max(1, -(-len(self.text) // count))
+        found = []
+        for number in range(count):
+            piece = self.text[number * size : (number + 1) * size]
+            found.append((piece, self.tokens * (number + 1) // count))
+        broken = self.step["error_after"]
+        return found if broken is None else found[:broken]
+
+
+def asks_usage(body: JSONDict) -> bool:
+    """Whether the request wants OpenAI's usage chunk."""
+    return bool((body.get("stream_options") or {}).get("include_usage"))
+
+
+def openai_usage(talk: Talk) -> Any:
+    """What is reported, which need not be the truth."""
+    if talk.step["usage"] != "true":
+        return talk.step["usage"]
+    return {**talk.truth, "total_tokens": talk.prompt_tokens + talk.tokens}
+
+
+def openai_body(talk: Talk) -> JSONDict:
+    """OpenAI's CreateChatCompletionResponse."""
+    message = {"role": "assistant", "content": talk.text, **talk.step["message"]}
+    body = {
+        "id": "chatcmpl-hostile",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": talk.model,
+        "choices": [{"index": 0, "message": message, "finish_reason": talk.finish}],
+    }
+    if talk.step["usage"] is not None:
+        body["usage"] = openai_usage(talk)
+    return body
+
+
+def openai_frames(talk: Talk) -> list[tuple[bytes, int]]:
+    """OpenAI's CreateChatCompletionStreamResponse, frame by frame."""
+
+    def frame(delta: JSONDict, finish: str | None = None) -> bytes:
+        return data({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+
+    head = {
+        "id": "chatcmpl-hostile",
+        "object": "chat.completion.chunk",
+        "created": 1_700_000_000,
+        "model": talk.model,
+    }
+    frames = [(frame({"role": "assistant", "content": ""}), 0)]
+    frames += [(frame({"content": text}), tokens) for text, tokens in talk.chunks()]
+    produced = frames[-1][1]
+    if talk.step["error_after"] is not None:
+        error = talk.step["error"] or {"message": "The server had an error", "type": "server_error"}
+        return [*frames, (data({"error": error}), produced)]
+    frames.append((frame({}, talk.finish), talk.tokens))
+    if talk.usage_chunk and talk.step["usage"] is not None:
+        frames.append((data({**head, "choices": [], "usage": openai_usage(talk)}), talk.tokens))
+    if talk.step["done"]:
+        frames.append((b"data: [DONE]\n\n", talk.tokens))
+    return frames
+
+
+ANTHROPIC_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+
+
+def anthropic_usage(talk: Talk) -> Any:
+    """What is reported, which need not be the truth."""
+    if talk.step["usage"] != "true":
+        return talk.step["usage"]
+    return {
+        "input_tokens": talk.prompt_tokens,
+        "output_tokens": talk.tokens,
+        **talk.step["details"],
+    }
+
+
+def anthropic_body(talk: Talk) -> JSONDict:
+    """Anthropic's Message."""
+    body = {
+        "id": "msg_hostile",
+        "type": "message",
+        "role": "assistant",
+        "model": talk.model,
+        "content": [{"type": "text", "text": talk.text}],
+        "stop_reason": ANTHROPIC_REASONS.get(talk.finish, talk.finish),
+        "stop_sequence": None,
+        **talk.step["message"],
+    }
+    if talk.step["usage"] is not None:
+        body["usage"] = anthropic_usage(talk)
+    return body
+
+
+def anthropic_frames(talk: Talk) -> list[tuple[bytes, int]]:
+    """Anthropic's stream of events, frame by frame; the usage is cumulative."""
+    usage = anthropic_usage(talk)
+    message = anthropic_body(talk) | {"content": [], "stop_reason": None}
+    if usage is not None:
+        message["usage"] = {**usage, "output_tokens": 1}
+    start = {"type": "content_block_start", "content_block": {"type": "text", "text": ""}}
+    frames = [
+        (event({"type": "message_start", "message": message}), 0),
+        (event({**start, "index": 0}), 0),
+    ]
+    for text, tokens in talk.chunks():
+        delta = {"type": "text_delta", "text": text}
+        frames.append((event({"type": "content_block_delta", "index": 0, "delta": delta}), tokens))
+    produced = frames[-1][1]
+    if talk.step["error_after"] is not None:
+        error = talk.step["error"] or {"type": "overloaded_error", "message": "Overloaded"}
+        return [*frames, (event({"type": "error", "error": error}), produced)]
+    reason = {"stop_reason": ANTHROPIC_REASONS.get(talk.finish, talk.finish), "stop_sequence": None}
+    end: JSONDict = {"type": "message_delta", "delta": reason}
+    if usage is not None:
+        end["usage"] = usage
+    frames.append((event({"type": "content_block_stop", "index": 0}), talk.tokens))
+    frames.append((event(end), talk.tokens))
+    if talk.step["done"]:
+        frames.append((event({"type": "message_stop"}), talk.tokens))
+    return frames
+
+
+def dump(value: object) -> bytes:
+    """Compact JSON."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def data(value: object) -> bytes:
+    """One frame of OpenAI's."""
+    return b"data: " + dump(value) + b"\n\n"
+
+
+def event(value: JSONDict) -> bytes:
+    """One frame of Anthropic's."""
+    return b"event: " + str(value["type"]).encode() + b"\n" + data(value)
