@@ -2,9 +2,20 @@
 
 import sys
 
-from modelbridge.factory import create_app
+import click
+from flask import Flask
 
-__all__ = ["create_app"]
+from modelbridge import factory
+from modelbridge.config import SettingsError
+
+
+def create_app() -> Flask:
+    """The app, for the `flask` command: a bad setting is one line on standard error."""
+    try:
+        return factory.create_app()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+
 
 if __name__ == "__main__":
     from modelbridge.server import main

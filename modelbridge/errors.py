@@ -237,7 +237,7 @@ class UpstreamAuthFailed(UpstreamError):
 
 
 class UpstreamRejected(UpstreamError):
-    """The upstream found the request wrong (400, 404, 413, 422): its status and message are kept."""
+    """The upstream found the request wrong (400, 404, 413, 422): status and message are kept."""
 
     type, code, retry = "invalid_request_error", "upstream_rejected", None
 

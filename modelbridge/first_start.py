@@ -1,6 +1,7 @@
 """What a newcomer is told: the set-up link, the first key, and what still needs attention."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -35,9 +36,10 @@ def greeting(bridge: Bridge) -> list[str]:
                 _curl(bridge, session),
             ]
     if bridge.settings.master_key_beside_data:
+        path = bridge.settings.data_dir / "master.key"
         lines += [
             "",
-            f"Note: the master key lies beside the data ({bridge.settings.data_dir / 'master.key'}).",
+            f"Note: the master key lies beside the data ({path}).",
             "Anyone who takes both can read your providers' credentials; backups leave it out.",
             "Keep it elsewhere with MODELBRIDGE_MASTER_KEY_FILE.",
         ]
@@ -59,16 +61,15 @@ def _upstreams(bridge: Bridge, session: Session) -> Iterator[str]:
         if credential.startswith("mb_"):
             yield f"{variable} is ignored: it holds a key of ModelBridge itself, not {name}'s."
         elif name not in known:
+            seal = partial(_seal, bridge.settings.master_key, credential.strip())
             admin.add_upstream(
-                session,
-                name=name,
-                provider=name,
-                base_url=None,
-                sealed_credential=lambda id_, text=credential.strip(): credentials.seal(  # type: ignore[misc]
-                    bridge.settings.master_key, id_, text
-                ),
+                session, name=name, provider=name, base_url=None, sealed_credential=seal
             )
             yield f"The upstream {name!r} was made from {variable}."
+
+
+def _seal(master_key: str, credential: str, upstream_id: str) -> str:
+    return credentials.seal(master_key, upstream_id, credential)
 
 
 def _curl(bridge: Bridge, session: Session) -> str:

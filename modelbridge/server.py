@@ -15,6 +15,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 
 from modelbridge import clock, config
+from modelbridge.catalog import prices
 from modelbridge.config import Settings, SettingsError
 from modelbridge.factory import Bridge, create_app
 from modelbridge.first_start import greeting
@@ -30,6 +31,8 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    for name in ("waitress", "alembic"):  # hang-ups and migrations are no news
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     try:
         settings = config.load()
@@ -61,8 +64,28 @@ def _serve(app: Flask, bridge: Bridge, settings: Settings) -> int:
         print(line)
     sys.stdout.flush()
     bridge.start()
+    warm_up()
     sockets: dict[int, Any] = {}
-    server = create_server(
+    server = make_server(app, settings, sockets)
+    print(f"ModelBridge serves on {settings.public_url}", flush=True)
+    stopping = _on_signals(bridge)
+    while not stopping.is_set():
+        turn(sockets)
+    _drain(server, sockets, bridge, settings.drain_seconds)
+    return 0
+
+
+def warm_up() -> None:
+    """The price package is read in the background, so that no call pays for its import."""
+    threading.Thread(target=prices.load_package, name="prices", daemon=True).start()
+
+
+def make_server(app: Flask, settings: Settings, sockets: dict[int, Any]) -> Any:
+    """A waitress server that listens; `turn` makes it serve what happens on its sockets.
+
+    docs/decisions/0004-waitress.md says why each of these settings is what it is.
+    """
+    return create_server(
         app,
         map=sockets,
         host=settings.host,
@@ -78,17 +101,11 @@ def _serve(app: Flask, bridge: Bridge, settings: Settings) -> int:
         max_request_body_size=4 * settings.max_body_bytes,
         clear_untrusted_proxy_headers=True,
     )
-    print(f"ModelBridge serves on {settings.public_url}", flush=True)
-    stopping = _on_signals(bridge)
-    while not stopping.is_set():
-        _turn(sockets)
-    _drain(server, sockets, bridge, settings.drain_seconds)
-    return 0
 
 
-def _turn(sockets: dict[int, Any]) -> None:
-    """One round of waitress's loop, at most a second long."""
-    wasyncore.loop(timeout=1.0, use_poll=True, map=sockets, count=1)
+def turn(sockets: dict[int, Any], seconds: float = 1.0) -> None:
+    """One round of waitress's loop, at most that long."""
+    wasyncore.loop(timeout=seconds, use_poll=True, map=sockets, count=1)
 
 
 def _drain(server: Any, sockets: dict[int, Any], bridge: Bridge, seconds: float) -> None:
@@ -96,7 +113,7 @@ def _drain(server: Any, sockets: dict[int, Any], bridge: Bridge, seconds: float)
     _log.info("stopping: waiting up to %.0f s for %d calls", seconds, bridge.gateway.slots.in_use)
     deadline = clock.monotonic() + seconds
     while _busy(server, sockets, bridge) and clock.monotonic() < deadline:
-        wasyncore.loop(timeout=0.1, use_poll=True, map=sockets, count=1)
+        turn(sockets, 0.1)
     server.close()
     server.task_dispatcher.shutdown(cancel_pending=True, timeout=2)
     _log.info("stopped")

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from hypothesis import strategies as st
+
 from modelbridge.dialects import anthropic_messages
 from modelbridge.dialects.base import UpstreamDialect
 from modelbridge.jsonio import dumps
@@ -125,3 +127,14 @@ def delta(reason: str | None = "end_turn", **usage: Any) -> dict[str, Any]:
 
 
 STOP = {"type": "message_stop"}
+
+
+# Whatever strangers send
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=6,
+)

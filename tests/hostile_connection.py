@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 import os
+import re
 import select
 import socket
 import ssl
@@ -19,6 +20,7 @@ from hostile_answers import Answer, JSONDict, make_answer
 from hostile_state import State
 
 REASONS = {200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 429: "Too Many Requests"}
+REQUEST_LINE = re.compile(rb"[A-Z]+ /\S* HTTP/1\.[01]\r?\n")
 
 
 class ClientLeftError(Exception):
@@ -294,9 +296,12 @@ class Performance:
 
 
 def read_request(reader: BufferedReader, sock: socket.socket) -> Request | None:
-    """The next request; None when the client has hung up."""
+    """The next request; None when the client has hung up or does not speak HTTP."""
     line = reader.readline()
     if not line:
+        return None
+    if REQUEST_LINE.fullmatch(line) is None:
+        sock.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
         return None
     method, path, _ = line.decode("latin-1").split(" ", 2)
     headers: dict[str, str] = {}

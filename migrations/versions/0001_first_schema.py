@@ -8,7 +8,13 @@ down_revision = None
 
 # Balance transactions and price and exchange-rate versions are written once: nothing may change
 # or remove them. The catalogue's version grows with every change that a call must notice.
-APPEND_ONLY = ("balance_transactions", "shortfalls", "price_versions", "fx_versions")
+APPEND_ONLY = (
+    "audit_events",
+    "balance_transactions",
+    "shortfalls",
+    "price_versions",
+    "fx_versions",
+)
 CATALOG = ("upstreams", "models", "routes", "fx_versions")
 
 
@@ -33,6 +39,19 @@ def upgrade() -> None:
         sa.CheckConstraint("held_nanos >= 0", name=op.f("ck_accounts_held")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
     )
+    op.create_table(
+        "books_checks",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("ok", sa.Boolean(), nullable=False),
+        sa.Column("problems", sa.Text(), nullable=False),
+        sa.Column("counts", sa.Text(), nullable=False),
+        sa.Column("duration_micros", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_books_checks")),
+    )
+    with op.batch_alter_table("books_checks", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_books_checks_at"), ["at"], unique=False)
+
     op.create_table(
         "catalog_state",
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -72,6 +91,13 @@ def upgrade() -> None:
         sa.Column("price", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_price_versions")),
+    )
+    op.create_table(
+        "settings",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_settings")),
     )
     op.create_table(
         "spending",
@@ -178,6 +204,68 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_api_keys_user_id"), ["user_id"], unique=False)
 
     op.create_table(
+        "audit_events",
+        sa.Column(
+            "sequence",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("actor_id", sa.String(), nullable=True),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("subject_kind", sa.String(), nullable=False),
+        sa.Column("subject_id", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("details", sa.Text(), nullable=True),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["actor_id"], ["users.id"], name=op.f("fk_audit_events_actor_id")),
+        sa.PrimaryKeyConstraint("sequence", name=op.f("pk_audit_events")),
+    )
+    with op.batch_alter_table("audit_events", schema=None) as batch_op:
+        batch_op.create_index("ix_audit_events_at", ["at"], unique=False)
+
+    op.create_table(
+        "feedback",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("page", sa.String(), nullable=False),
+        sa.Column("helpful", sa.Boolean(), nullable=False),
+        sa.Column("comment", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_feedback_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_feedback")),
+    )
+    with op.batch_alter_table("feedback", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_feedback_page"), ["page"], unique=False)
+
+    op.create_table(
+        "invitations",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("token_sha256", sa.String(), nullable=False),
+        sa.Column("team_id", sa.String(), nullable=False),
+        sa.Column("email", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("invited_by", sa.String(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("accepted_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "role IN ('owner', 'admin', 'member', 'viewer')", name=op.f("ck_invitations_role")
+        ),
+        sa.ForeignKeyConstraint(
+            ["invited_by"], ["users.id"], name=op.f("fk_invitations_invited_by")
+        ),
+        sa.ForeignKeyConstraint(["team_id"], ["teams.id"], name=op.f("fk_invitations_team_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_invitations")),
+        sa.UniqueConstraint("token_sha256", name=op.f("uq_invitations_token_sha256")),
+    )
+    with op.batch_alter_table("invitations", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_invitations_team_id"), ["team_id"], unique=False)
+
+    op.create_table(
         "login_sessions",
         sa.Column("token_sha256", sa.String(), nullable=False),
         sa.Column("user_id", sa.String(), nullable=False),
@@ -220,6 +308,30 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("one_time_links", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_one_time_links_user_id"), ["user_id"], unique=False)
+
+    op.create_table(
+        "daily_usage",
+        sa.Column("day", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("key_id", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=False),
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("mode", sa.String(), nullable=False),
+        sa.Column("calls", sa.BigInteger(), nullable=False),
+        sa.Column("errors", sa.BigInteger(), nullable=False),
+        sa.Column("input_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("output_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cost_nanos", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_daily_usage_account_id")
+        ),
+        sa.ForeignKeyConstraint(["key_id"], ["api_keys.id"], name=op.f("fk_daily_usage_key_id")),
+        sa.PrimaryKeyConstraint(
+            "day", "account_id", "key_id", "user_id", "model", "mode", name=op.f("pk_daily_usage")
+        ),
+    )
+    with op.batch_alter_table("daily_usage", schema=None) as batch_op:
+        batch_op.create_index("ix_daily_usage_account_id_day", ["account_id", "day"], unique=False)
 
     op.create_table(
         "holds",
@@ -269,6 +381,23 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("state IN ('held', 'unknown')"),
         )
+
+    op.create_table(
+        "retired_secrets",
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("key_id", sa.String(), nullable=False),
+        sa.Column("prefix", sa.String(), nullable=False),
+        sa.Column("last4", sa.String(), nullable=False),
+        sa.Column("retired_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["key_id"], ["api_keys.id"], name=op.f("fk_retired_secrets_key_id")
+        ),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_retired_secrets")),
+    )
+    with op.batch_alter_table("retired_secrets", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_retired_secrets_key_id"), ["key_id"], unique=False)
 
     op.create_table(
         "attempts",
@@ -481,12 +610,20 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_attempts_hold_id"))
 
     op.drop_table("attempts")
+    with op.batch_alter_table("retired_secrets", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_retired_secrets_key_id"))
+
+    op.drop_table("retired_secrets")
     with op.batch_alter_table("holds", schema=None) as batch_op:
         batch_op.drop_index("ix_holds_open", sqlite_where=sa.text("state IN ('held', 'unknown')"))
         batch_op.drop_index(batch_op.f("ix_holds_key_id"))
         batch_op.drop_index("ix_holds_account_id_state")
 
     op.drop_table("holds")
+    with op.batch_alter_table("daily_usage", schema=None) as batch_op:
+        batch_op.drop_index("ix_daily_usage_account_id_day")
+
+    op.drop_table("daily_usage")
     with op.batch_alter_table("one_time_links", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_one_time_links_user_id"))
 
@@ -499,6 +636,18 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_login_sessions_user_id"))
 
     op.drop_table("login_sessions")
+    with op.batch_alter_table("invitations", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_invitations_team_id"))
+
+    op.drop_table("invitations")
+    with op.batch_alter_table("feedback", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_feedback_page"))
+
+    op.drop_table("feedback")
+    with op.batch_alter_table("audit_events", schema=None) as batch_op:
+        batch_op.drop_index("ix_audit_events_at")
+
+    op.drop_table("audit_events")
     with op.batch_alter_table("api_keys", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_api_keys_user_id"))
         batch_op.drop_index(batch_op.f("ix_api_keys_prefix"))
@@ -513,9 +662,14 @@ def downgrade() -> None:
     op.drop_table("routes")
     op.drop_table("upstreams")
     op.drop_table("spending")
+    op.drop_table("settings")
     op.drop_table("price_versions")
     op.drop_table("models")
     op.drop_table("milestones")
     op.drop_table("fx_versions")
     op.drop_table("catalog_state")
+    with op.batch_alter_table("books_checks", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_books_checks_at"))
+
+    op.drop_table("books_checks")
     op.drop_table("accounts")

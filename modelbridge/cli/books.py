@@ -25,6 +25,7 @@ def check(context: click.Context, json_wanted: bool) -> None:
         for problem in report.problems:
             hint(f"Problem: {problem}")
         counted = ", ".join(f"{number} {what}" for what, number in report.counts.items())
-        click.echo(f"The books {'add up' if report.ok else 'do NOT add up'}: {counted}.")
+        verdict = "add up" if report.ok else "do NOT add up"
+        click.echo(f"The books {verdict}: {counted.replace('_', ' ')}.")
     if not report.ok:
         context.exit(1)

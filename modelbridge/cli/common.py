@@ -18,6 +18,7 @@ from modelbridge.errors import BridgeError
 from modelbridge.identity import teams, users
 from modelbridge.money import parse_amount
 from modelbridge.store.database import Database
+from modelbridge.store.migrate import SchemaError
 from modelbridge.store.tables import Account, Team, User
 
 
@@ -37,7 +38,7 @@ class Command(click.Command):
             return super().invoke(ctx)
         except UnicodeEncodeError:
             raise click.ClickException("an argument is not valid UTF-8; type it again") from None
-        except (ValueError, BridgeError) as error:
+        except (ValueError, BridgeError, SchemaError) as error:
             raise click.ClickException(str(error)) from error
         except OperationalError as error:
             raise click.ClickException(f"the database said: {error.orig}; try again") from error

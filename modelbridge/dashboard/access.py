@@ -51,7 +51,9 @@ class Visitor:
 
 def init_app(app: Flask) -> None:
     """Every endpoint asks for a login unless it is public or of an unguarded blueprint."""
-    manager = LoginManager(app)
+    # A template asks who is looking when it wants to know, not before: error pages never do.
+    manager = LoginManager(app, add_context_processor=False)
+    app.add_template_global(current_user, "current_user")
     manager.session_protection = None  # the row decides; addresses change with the train
     manager.user_loader(_visitor_of)
     app.before_request(_require_login)

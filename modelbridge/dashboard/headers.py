@@ -1,4 +1,4 @@
-"""Cookies, caching and the security headers of the pages. `/v1` and `/healthz` are left alone."""
+"""Cookies, caching, sizes and headers of the pages. `/v1` and `/healthz` are left alone."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from flask import Flask, Response, current_app, request
 from modelbridge.dashboard.services import bridge
 from modelbridge.identity import sessions
 
+_MOST_FORM_BYTES = 256 * 1024
 _STATIC_SECONDS = int(timedelta(days=365).total_seconds())
 _UNTOUCHED_BLUEPRINTS = frozenset({"v1", "health"})
 
@@ -52,6 +53,7 @@ def init_app(app: Flask) -> None:
         WTF_CSRF_TIME_LIMIT=None,
         WTF_CSRF_SSL_STRICT=False,
     )
+    app.before_request(_limit_forms)
     app.after_request(_add_headers)
     app.url_defaults(_add_version)
 
@@ -61,8 +63,17 @@ def _is_https(app: Flask) -> bool:
         return bridge().settings.public_url.startswith("https://")
 
 
+def _is_page() -> bool:
+    return (request.blueprint or "").partition(".")[0] not in _UNTOUCHED_BLUEPRINTS
+
+
+def _limit_forms() -> None:
+    if _is_page():
+        request.max_content_length = _MOST_FORM_BYTES
+
+
 def _add_headers(response: Response) -> Response:
-    if (request.blueprint or "").partition(".")[0] in _UNTOUCHED_BLUEPRINTS:
+    if not _is_page():
         return response
     for name, value in _PAGE_HEADERS.items():
         response.headers.setdefault(name, value)

@@ -5,7 +5,15 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from wtforms import DateField, Field, HiddenField, RadioField, SelectField, StringField
+from wtforms import (
+    DateField,
+    Field,
+    HiddenField,
+    RadioField,
+    SelectChoice,
+    SelectField,
+    StringField,
+)
 from wtforms.validators import InputRequired, Optional
 
 from modelbridge import clock
@@ -26,7 +34,9 @@ class KeyForm(Form):
         description="Where it will be used, such as “Laptop” or “Nightly reports”.",
         render_kw={"maxlength": keys.MAX_NAME, "autocomplete": "off", "autofocus": True},
     )
-    mode = RadioField("Kind", choices=[("live", "Live"), ("test", "Test")], default="live")
+    mode = RadioField(
+        "Kind", choices=[SelectChoice("live", "Live"), SelectChoice("test", "Test")], default="live"
+    )
     limit = StringField(
         "Spending limit",
         description="At the limit, calls get 429 until the period is over. Without one, the key "
@@ -36,10 +46,10 @@ class KeyForm(Form):
     window = SelectField(
         "Period of the limit",
         choices=[
-            ("none", "in total"),
-            ("day", "per day"),
-            ("week", "per week"),
-            ("month", "per month"),
+            SelectChoice("none", "in total"),
+            SelectChoice("day", "per day"),
+            SelectChoice("week", "per week"),
+            SelectChoice("month", "per month"),
         ],
         default="none",
     )
@@ -58,12 +68,9 @@ class KeyForm(Form):
         self._time_zone = time_zone
         self._today = clock.now().astimezone(ZoneInfo(time_zone)).date()
         self.expires.choices = [
-            ("never", "Never"),
-            *(
-                (str(days), f"In {days} days ({_spelled(self._day(days))})")
-                for days in _PRESET_DAYS
-            ),
-            ("date", "On a day of your choice"),
+            SelectChoice("never", "Never"),
+            *(self._preset(days) for days in _PRESET_DAYS),
+            SelectChoice("date", "On a day of your choice"),
         ]
         self.expires_on.render_kw = {"min": self._today.isoformat()}
 
@@ -103,12 +110,12 @@ class KeyForm(Form):
         day = self.expires_on.data if choice == "date" else self._day(int(choice))
         return keys.read_expiry(day.isoformat(), self._time_zone)
 
+    def _preset(self, days: int) -> SelectChoice:
+        day = self._day(days)
+        return SelectChoice(str(days), f"In {days} days ({day.day} {day:%b %Y})")
+
     def _day(self, days: int) -> date:
         return self._today + timedelta(days=days)
-
-
-def _spelled(day: date) -> str:
-    return f"{day.day} {day:%b %Y}"
 
 
 def _read_limit(text: str | None) -> int | None:

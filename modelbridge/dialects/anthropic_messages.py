@@ -21,6 +21,7 @@ Decisions where the two APIs differ, besides those named in the other files:
 - Tools that run at the provider, and MCP servers, have costs without a bound: 400.
 """
 
+import re
 from typing import Any, cast
 
 from modelbridge.dialects.anthropic_messages_models import (
@@ -70,6 +71,8 @@ _SAYS_NOTHING: dict[str, tuple[object, ...]] = {
     "service_tier": ("auto", "default", "standard_only"),
 }
 _MAX_USER_ID = 256
+_MAX_NAME, _MAX_NAMES = 64, 32
+_UNFIT = re.compile(r"[^A-Za-z0-9_.$-]")
 
 
 def build_request(request: ChatRequest, target: Target, max_output: int) -> WireRequest:
@@ -98,7 +101,7 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
     body |= _user_id(request, dropped)
     body["service_tier"] = "standard_only"
     path = target.quirks.paths.get(NAME, _PATH)
-    return WireRequest(path, body, _HEADERS, tuple(dict.fromkeys(dropped)))
+    return WireRequest(path, body, _HEADERS, _spelled(dropped))
 
 
 def _unsaid(request: JSONDict) -> list[str]:
@@ -113,6 +116,12 @@ def _unsaid(request: JSONDict) -> list[str]:
         elif value not in _SAYS_NOTHING.get(name, ()):
             dropped.append(name)
     return dropped
+
+
+def _spelled(dropped: list[str]) -> tuple[str, ...]:
+    """Each name once, fit for a header: some are the client's own, of any length and alphabet."""
+    names = list(dict.fromkeys(_UNFIT.sub("?", name[:_MAX_NAME]) for name in dropped))
+    return tuple(names if len(names) <= _MAX_NAMES else [*names[:_MAX_NAMES], "and-more"])
 
 
 def _system(blocks: list[JSONDict]) -> str | list[JSONDict]:
@@ -180,8 +189,7 @@ def _tools(request: ChatRequest, generation: Generation, dropped: list[str]) -> 
     if not tools and choice in (None, "auto", "none"):
         return {}
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-        allowed = choice.get("allowed_tools")
-        tools, choice = _allowed(tools, allowed if isinstance(allowed, dict) else {})
+        tools, choice = _allowed(tools, choice.get("allowed_tools"))
     said: JSONDict = {"tools": tools} if tools else {}
     one_at_a_time = request.get("parallel_tool_calls") is False
     if choice is None and not one_at_a_time:
@@ -221,11 +229,22 @@ def _tool(tool: Any, where: str, generation: Generation, dropped: list[str]) -> 
     return {**found, "cache_control": mark} if isinstance(mark, dict) else found
 
 
-def _allowed(tools: list[JSONDict], allowed: JSONDict) -> tuple[list[JSONDict], str]:
+def _allowed(tools: list[JSONDict], allowed: object) -> tuple[list[JSONDict], str]:
     """OpenAI's `allowed_tools`: only those are shown, which comes to the same."""
-    names = [one.get("function", {}).get("name") for one in allowed.get("tools") or []]
-    choice = "required" if allowed.get("mode") == "required" else "auto"
-    return [tool for tool in tools if tool["name"] in names], choice
+    match allowed:
+        case {"mode": "auto" | "required" as mode, "tools": list(listed)}:
+            names = [one["function"]["name"] for one in listed if _names_a_function(one)]
+            return [tool for tool in tools if tool["name"] in names], mode
+    raise InvalidRequest(
+        "allowed_tools needs a mode (auto or required) and tools", param="tool_choice.allowed_tools"
+    )
+
+
+def _names_a_function(tool: object) -> bool:
+    match tool:
+        case {"function": {"name": str()}}:
+            return True
+    return False
 
 
 def _tool_choice(choice: object) -> JSONDict:

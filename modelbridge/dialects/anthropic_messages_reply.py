@@ -198,9 +198,7 @@ class Reader:
         if self._ended:
             return []
         return self._fail(
-            UpstreamError(
-                "The upstream's stream ended before its answer did.", may_have_billed=True
-            )
+            UpstreamError("The upstream's stream broke off before its end.", may_have_billed=True)
         )
 
     def _fail(self, error: UpstreamError) -> list[StreamEvent]:
@@ -314,7 +312,8 @@ _OPERATORS_WORDS = ("credit balance is too low", "reached your specified api usa
 def read_error(status: int, headers: dict[str, str], body: bytes, target: Target) -> UpstreamError:
     """What an answer that is no success means; header names are in lower case.
 
-    What is about our credential or our bill is told without the provider's words.
+    What is about our credential, our bill or our rate is told without the provider's words, which
+    name the operator's organisation.
     """
     name = target.upstream
     kind, message = _kind_and_message(_json(body))
@@ -326,7 +325,7 @@ def read_error(status: int, headers: dict[str, str], body: bytes, target: Target
         )
     if status == 429:
         return UpstreamRateLimited(
-            f"The upstream {name!r} is limiting its rate: {_bounded(message) or 'it said 429'}",
+            f"The upstream {name!r} is limiting its rate: try again later.",
             refused=True,
             retry_after=read_retry_after(headers),
         )

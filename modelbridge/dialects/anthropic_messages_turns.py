@@ -20,6 +20,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2s
 from typing import Any, Literal, cast
 from urllib.parse import unquote_to_bytes
 
@@ -202,7 +203,10 @@ def _image_part(part: JSONDict, where: str, turns: Turns) -> list[JSONDict]:
         turns.dropped.append("image_url.detail")
     if url.startswith(("http://", "https://")):
         return [{"type": "image", "source": {"type": "url", "url": url}}]
-    return [_from_data_url(url, f"{where}.url", title=None)]
+    block = _from_data_url(url, f"{where}.url", title=None)
+    if block["type"] != "image":  # priced as one image, which a document is not
+        raise UnsupportedParameter("image_url takes images: send a 'file' part", param=where)
+    return [block]
 
 
 def _file_part(part: JSONDict, where: str, turns: Turns) -> list[JSONDict]:
@@ -334,7 +338,11 @@ def tool_id(given: str, where: str) -> str:
     """The id in the alphabet that Anthropic takes, `^[a-zA-Z0-9_-]+$`; the same for the same."""
     if not given:
         raise InvalidRequest("the id of a tool call must not be empty", param=where)
-    return _NOT_IN_IDS.sub(lambda found: f"_{ord(found[0]):x}", given)
+    clean = _NOT_IN_IDS.sub("_", given)
+    if clean == given:
+        return given
+    # The digest keeps apart what the alphabet would make alike; it is short, as text is priced.
+    return f"{clean}_{blake2s(given.encode(), digest_size=4).hexdigest()}"
 
 
 def _tool_result(message: Message, where: str, turns: Turns) -> JSONDict:

@@ -51,7 +51,7 @@ class StreamReader(Protocol):
         """The events of one frame. Never raises: what is broken becomes StreamFailed."""
 
     def end(self) -> Iterable[StreamEvent]:
-        """At the end of the bytes: StreamFailed if the format's own end never came, else nothing."""
+        """At the end of the bytes: StreamFailed if the format's own end never came."""
 
 
 class Front(Protocol):

@@ -1,8 +1,10 @@
 """The journal: one row per call, which is also its receipt."""
 
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, or_, update
 
 from modelbridge import clock
 from modelbridge.errors import BridgeError
@@ -10,7 +12,7 @@ from modelbridge.gateway.call import Call
 from modelbridge.gateway.services import Gateway
 from modelbridge.money import Usage
 from modelbridge.store.statements import Cursor, Statement
-from modelbridge.store.tables import Attempt, Hold, table
+from modelbridge.store.tables import ApiKey, DailyUsage, Hold, table
 from modelbridge.store.tables import Call as CallRow
 
 _calls = table(CallRow)
@@ -23,7 +25,49 @@ _RESOLVE = Statement(
         | {f"{f.name}_tokens": bindparam(f"new_{f.name}") for f in fields(Usage)}
     )
 )
-_EXISTS = Statement(select(_calls.c.id).where(_calls.c.hold_id == bindparam("hold_id")))
+_keys = table(ApiKey)
+_TOUCH_KEY = Statement(
+    update(_keys)
+    .where(
+        _keys.c.id == bindparam("of_key"),
+        or_(_keys.c.last_used_at.is_(None), _keys.c.last_used_at < bindparam("now")),
+    )
+    .values(last_used_at=bindparam("now"))
+)
+_days = table(DailyUsage)
+_ADD_TO_DAY = Statement(
+    update(_days)
+    .where(
+        _days.c.day == bindparam("of_day"),
+        _days.c.account_id == bindparam("of_account"),
+        _days.c.key_id == bindparam("of_key"),
+        _days.c.user_id == bindparam("of_user"),
+        _days.c.model == bindparam("of_model"),
+        _days.c.mode == bindparam("of_mode"),
+    )
+    .values(
+        calls=_days.c.calls + bindparam("more_calls"),
+        errors=_days.c.errors + bindparam("more_errors"),
+        input_tokens=_days.c.input_tokens + bindparam("more_input"),
+        output_tokens=_days.c.output_tokens + bindparam("more_output"),
+        cost_nanos=_days.c.cost_nanos + bindparam("more_cost"),
+    )
+)
+_OPEN_DAY = Statement(
+    insert(_days).values(
+        day=bindparam("of_day"),
+        account_id=bindparam("of_account"),
+        key_id=bindparam("of_key"),
+        user_id=bindparam("of_user"),
+        model=bindparam("of_model"),
+        mode=bindparam("of_mode"),
+        calls=bindparam("more_calls"),
+        errors=bindparam("more_errors"),
+        input_tokens=bindparam("more_input"),
+        output_tokens=bindparam("more_output"),
+        cost_nanos=bindparam("more_cost"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +126,50 @@ def write(
         **_of(receipt),
     )
     call.journaled = True
-
-
-def write_lost(
-    cursor: Cursor, hold: Hold, attempt: Attempt | None, usage: Usage, source: str, cost: int | None
-) -> None:
-    """The row of a call whose process died: what its hold and its last attempt tell."""
-    receipt = Receipt(
-        usage=usage,
-        source=source,
-        hold_id=hold.id,
-        held_nanos=hold.amount_nanos,
-        price_version=attempt.price_version if attempt else None,
-        fx_version=hold.fx_version,
-        cost_nanos=cost,
-        upstream_id=attempt.upstream_id if attempt else None,
-        upstream_model=attempt.upstream_model if attempt else None,
+    _TOUCH_KEY.run(cursor, of_key=call.caller.key_id, now=clock.to_micros(call.started_at))
+    count(
+        cursor,
+        day=day_of(call.started_at, call.caller.time_zone),
+        who=(call.caller.account_id, call.caller.key_id, call.caller.user_id),
+        model=call.model,
+        mode="test" if call.caller.is_test else "live",
+        usage=receipt.usage,
+        cost_nanos=receipt.cost_nanos or 0,
+        calls=1,
+        errors=int(error is not None and finish != "client_left"),
     )
+
+
+def resolve(cursor: Cursor, hold: Hold, receipt: Receipt, time_zone: str) -> None:
+    """What an unknown hold came to stands in its call's row.
+
+    A call whose process died has none yet: it gets one from what the hold tells.
+    """
+    counts = {f.name: getattr(receipt.usage, f.name) for f in fields(Usage)}
+    known = _RESOLVE.run(
+        cursor,
+        of_hold=hold.id,
+        new_usage_source=receipt.source,
+        new_price_version=receipt.price_version,
+        new_cost_nanos=receipt.cost_nanos,
+        **{f"new_{name}": number for name, number in counts.items()},
+    )
+    if not known:
+        _write_lost(cursor, hold, receipt)
+    count(
+        cursor,
+        day=day_of(hold.admitted_at, time_zone),
+        who=(hold.account_id, hold.key_id, hold.user_id),
+        model=hold.model,
+        mode="live",
+        usage=receipt.usage,
+        cost_nanos=receipt.cost_nanos or 0,
+        calls=0 if known else 1,
+        errors=0 if known else 1,
+    )
+
+
+def _write_lost(cursor: Cursor, hold: Hold, receipt: Receipt) -> None:
     _INSERT.run(
         cursor,
         id=hold.call_id,
@@ -120,6 +191,46 @@ def write_lost(
     )
 
 
+def count(
+    cursor: Cursor,
+    *,
+    day: str,
+    who: tuple[str | None, str, str | None],
+    model: str,
+    mode: str,
+    usage: Usage,
+    cost_nanos: int,
+    calls: int,
+    errors: int,
+) -> None:
+    """Add to the day's totals of the account, key and person `who`. No account: nothing to add."""
+    account_id, key_id, user_id = who
+    if account_id is None:
+        return
+    where = {
+        "of_day": day,
+        "of_account": account_id,
+        "of_key": key_id,
+        "of_user": user_id or "",
+        "of_model": model[:200],
+        "of_mode": mode,
+    }
+    amounts = {
+        "more_calls": calls,
+        "more_errors": errors,
+        "more_input": usage.total_input,
+        "more_output": usage.total_output,
+        "more_cost": cost_nanos,
+    }
+    if not _ADD_TO_DAY.run(cursor, **where, **amounts):
+        _OPEN_DAY.run(cursor, **where, **amounts)
+
+
+def day_of(moment: datetime, time_zone: str) -> str:
+    """The day of a moment in a time zone, YYYY-MM-DD."""
+    return f"{moment.astimezone(ZoneInfo(time_zone)):%Y-%m-%d}"
+
+
 def _of(receipt: Receipt) -> dict[str, object]:
     counts = {f"{f.name}_tokens": getattr(receipt.usage, f.name) for f in fields(Usage)}
     return counts | {
@@ -132,32 +243,6 @@ def _of(receipt: Receipt) -> dict[str, object]:
         "fx_version": receipt.fx_version,
         "cost_nanos": receipt.cost_nanos,
     }
-
-
-def exists(cursor: Cursor, hold_id: str) -> bool:
-    """Whether the call of this hold has its row."""
-    return _EXISTS.row(cursor, hold_id=hold_id) is not None
-
-
-def resolve(
-    cursor: Cursor,
-    hold_id: str,
-    usage: Usage,
-    source: str,
-    price_version: str | None,
-    cost: int | None,
-) -> bool:
-    """Fill in what an unknown hold came to; False if the call has no row yet."""
-    return bool(
-        _RESOLVE.run(
-            cursor,
-            of_hold=hold_id,
-            new_usage_source=source,
-            new_price_version=price_version,
-            new_cost_nanos=cost,
-            **{f"new_{f.name}": getattr(usage, f.name) for f in fields(Usage)},
-        )
-    )
 
 
 def write_later(

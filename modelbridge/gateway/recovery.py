@@ -7,6 +7,7 @@ no sign that the upstream answered. Either way it is flagged for the administrat
 
 import logging
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -16,11 +17,12 @@ from modelbridge import clock
 from modelbridge.errors import BridgeError
 from modelbridge.gateway import journal
 from modelbridge.gateway.charge import estimate
+from modelbridge.gateway.journal import Receipt
 from modelbridge.gateway.services import Gateway
 from modelbridge.ledger import holds
 from modelbridge.money import Price, Usage, cost_nanos
 from modelbridge.store.statements import Cursor
-from modelbridge.store.tables import Attempt, FxVersion, Hold, PriceVersion
+from modelbridge.store.tables import Account, Attempt, FxVersion, Hold, PriceVersion
 
 SWEEP_SECONDS = 1.0
 _log = logging.getLogger("modelbridge.gateway")
@@ -63,23 +65,27 @@ def retry_unsettled(gateway: Gateway) -> None:
         gateway.money_freed.signal()
 
 
+@dataclass(frozen=True, slots=True)
 class _Verdict:
     """What an unknown hold comes to; without usage it is void."""
 
-    def __init__(self, usage: Usage | None, attempt: Attempt | None, cost: int) -> None:
-        self.usage, self.attempt, self.cost = usage, attempt, cost
+    usage: Usage | None
+    attempt: Attempt | None
+    cost_nanos: int
+    time_zone: str
 
 
 def _reckon(session: Session, hold: Hold) -> _Verdict:
     attempt = session.scalars(
         select(Attempt).where(Attempt.hold_id == hold.id).order_by(Attempt.number.desc()).limit(1)
     ).first()
+    time_zone = session.get_one(Account, hold.account_id).time_zone
     usage = _usage_from(hold.evidence)
     if usage is None or attempt is None:
-        return _Verdict(None, attempt, 0)
+        return _Verdict(None, attempt, 0, time_zone)
     price = Price.from_json(session.get_one(PriceVersion, attempt.price_version).price)
     rate = session.get_one(FxVersion, hold.fx_version).aud_per_usd_nanos
-    return _Verdict(usage, attempt, cost_nanos(usage, price, rate))
+    return _Verdict(usage, attempt, cost_nanos(usage, price, rate), time_zone)
 
 
 def _usage_from(evidence: dict[str, Any] | None) -> Usage | None:
@@ -90,23 +96,27 @@ def _usage_from(evidence: dict[str, Any] | None) -> Usage | None:
 
 
 def _resolve(cursor: Cursor, hold: Hold, verdict: _Verdict) -> None:
-    version = verdict.attempt.price_version if verdict.attempt else None
+    """A unit of the writer: the hold is posted or void, and its call's row says so."""
+    charged: int | None = None
     if verdict.usage is None:
-        if holds.void(cursor, hold.id, flag=True):
-            _write(cursor, hold, verdict, "none", None)
-        return
-    charged = holds.settle(cursor, hold.id, verdict.cost, flag=True)
-    if charged is not None and not journal.resolve(
-        cursor, hold.id, verdict.usage, "estimated", version, charged
-    ):
-        _write(cursor, hold, verdict, "estimated", charged)
-
-
-def _write(cursor: Cursor, hold: Hold, verdict: _Verdict, source: str, charged: int | None) -> None:
-    """A call whose process died has no row yet: write what its hold tells."""
-    if journal.exists(cursor, hold.id):
-        return
-    journal.write_lost(cursor, hold, verdict.attempt, verdict.usage or Usage(), source, charged)
+        if not holds.void(cursor, hold.id, flag=True):
+            return
+    else:
+        charged = holds.settle(cursor, hold.id, verdict.cost_nanos, flag=True)
+        if charged is None:
+            return
+    receipt = Receipt(
+        usage=verdict.usage or Usage(),
+        source="estimated" if verdict.usage else "none",
+        hold_id=hold.id,
+        held_nanos=hold.amount_nanos,
+        price_version=verdict.attempt.price_version if verdict.attempt else None,
+        fx_version=hold.fx_version,
+        cost_nanos=charged,
+        upstream_id=verdict.attempt.upstream_id if verdict.attempt else None,
+        upstream_model=verdict.attempt.upstream_model if verdict.attempt else None,
+    )
+    journal.resolve(cursor, hold, receipt, verdict.time_zone)
 
 
 class Sweeper:

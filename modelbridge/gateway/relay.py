@@ -98,7 +98,7 @@ class Passthrough:
             reply = loads(body)
         except ValueError:
             raise _not_a_reply() from None
-        if not isinstance(reply, dict) or "error" in reply:
+        if not isinstance(reply, dict) or reply.get("error") is not None:
             raise _not_a_reply()
         if not meter.final:
             meter.output_bytes = _text_bytes(UPSTREAM_DIALECTS[self._front.NAME].read_reply(reply))
@@ -114,10 +114,12 @@ class Passthrough:
         if seen.error:
             meter.error = seen.error
             return b""
+        # OpenRouter tells its usage in a chunk of its own after the finish, beside an empty choice.
+        final = seen.final or (seen.usage is not None and meter.finished)
         if seen.usage:
             meter.usage = seen.usage
-            meter.final = meter.final or seen.final
-        if seen.final:
+            meter.final = meter.final or final
+        if final:
             self._usage_frame = frame
         if meter.final or seen.done:
             self._keep(frame)
@@ -133,7 +135,7 @@ class Passthrough:
         """What was kept; the usage says the cost, or stays here if nobody asked for it."""
         out = bytearray()
         for frame in self._kept:
-            if self._front.inspect(frame).usage is not None:
+            if frame is self._usage_frame or self._front.inspect(frame).usage is not None:
                 shown = cost if frame is self._usage_frame else None
                 out += self._front.write_usage_frame(
                     frame, shown, include_usage=self._include_usage

@@ -9,16 +9,27 @@ from sqlalchemy import and_, bindparam, case, select
 from modelbridge import clock, ids, jsonio
 from modelbridge.errors import InvalidApiKey, refuse_dead_key
 from modelbridge.store.statements import Cursor, Statement
-from modelbridge.store.tables import ApiKey, CatalogState, Membership, Team, User, table
+from modelbridge.store.tables import (
+    Account,
+    ApiKey,
+    CatalogState,
+    Membership,
+    RetiredSecret,
+    Team,
+    User,
+    table,
+)
 
 _keys, _users, _teams, _members = table(ApiKey), table(User), table(Team), table(Membership)
+_accounts, _retired = table(Account), table(RetiredSecret)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A living key. `models`: the names that it may call, or None for all.
 
-    `catalog_version` is the catalogue's at this moment, read in the same statement.
+    `time_zone` is the account's: days of its usage begin there at midnight. `catalog_version` is
+    the catalogue's at this moment, read in the same statement.
     """
 
     key_id: str
@@ -26,6 +37,7 @@ class Caller:
     user_id: str | None
     is_test: bool
     models: frozenset[str] | None
+    time_zone: str
     catalog_version: int
 
     def may_call(self, model: str) -> bool:
@@ -43,6 +55,7 @@ class _Row(NamedTuple):
     expires_at: int | None
     disabled_at: int | None
     left_team: int
+    time_zone: str | None
     catalog_version: int
 
 
@@ -65,21 +78,24 @@ _STATE = Statement(
     .select_from(_KEY_AND_PERSON)
     .where(_keys.c.id == bindparam("key_id"))
 )
-_BY_SHA256 = Statement(
-    select(
-        _keys.c.id,
-        _keys.c.account_id,
-        _keys.c.user_id,
-        _keys.c.mode,
-        _keys.c.models,
-        _keys.c.revoked_at,
-        _keys.c.expires_at,
-        _users.c.disabled_at,
-        _LEFT_TEAM,
-        select(table(CatalogState).c.version).scalar_subquery(),
+_CALLER = select(
+    _keys.c.id,
+    _keys.c.account_id,
+    _keys.c.user_id,
+    _keys.c.mode,
+    _keys.c.models,
+    _keys.c.revoked_at,
+    _keys.c.expires_at,
+    _users.c.disabled_at,
+    _LEFT_TEAM,
+    _accounts.c.time_zone,
+    select(table(CatalogState).c.version).scalar_subquery(),
+).select_from(_KEY_AND_PERSON.outerjoin(_accounts, _accounts.c.id == _keys.c.account_id))
+_BY_SHA256 = Statement(_CALLER.where(_keys.c.sha256 == bindparam("sha256")))
+_BY_RETIRED_SHA256 = Statement(
+    _CALLER.join(_retired, _retired.c.key_id == _keys.c.id).where(
+        _retired.c.sha256 == bindparam("sha256"), _retired.c.expires_at > bindparam("now")
     )
-    .select_from(_KEY_AND_PERSON)
-    .where(_keys.c.sha256 == bindparam("sha256"))
 )
 
 
@@ -89,19 +105,21 @@ def find_caller(cursor: Cursor, key: str) -> Caller:
     Raises InvalidApiKey (unknown), ApiKeyRevoked (also when its person is disabled or has left
     the team) or ApiKeyExpired. The caller checks form and checksum before (ids.is_well_formed_key).
     """
-    found = _BY_SHA256.row(cursor, sha256=ids.sha256_hex(key))
+    sha256, now = ids.sha256_hex(key), clock.now_micros()
+    found = _BY_SHA256.row(cursor, sha256=sha256)
+    if found is None:
+        found = _BY_RETIRED_SHA256.row(cursor, sha256=sha256, now=now)
     if found is None:
         raise InvalidApiKey("This API key is not known here. Check that it was copied whole.")
     row = _Row(*found)
-    refuse_dead_key(
-        row.revoked_at, row.expires_at, row.disabled_at, bool(row.left_team), clock.now_micros()
-    )
+    refuse_dead_key(row.revoked_at, row.expires_at, row.disabled_at, bool(row.left_team), now)
     return Caller(
         key_id=row.key_id,
         account_id=row.account_id,
         user_id=row.user_id,
         is_test=row.mode == "test",
         models=frozenset(jsonio.loads(row.models)) if row.models else None,
+        time_zone=row.time_zone or "UTC",
         catalog_version=row.catalog_version,
     )
 

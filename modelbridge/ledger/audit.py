@@ -17,6 +17,7 @@ from modelbridge.store.tables import (
     BalanceTransaction,
     Base,
     Call,
+    DailyUsage,
     FxVersion,
     Hold,
     PriceVersion,
@@ -52,6 +53,8 @@ def check_books(session: Session) -> BooksReport:
         _postings_and_holds,
         _attempts,
         _receipts,
+        _receipts_missing,
+        _daily_usage,
         _refunds,
     ):
         for problem in check(session):
@@ -229,6 +232,26 @@ def _receipts(session: Session) -> Iterator[str]:
 def usage_of(call: Call) -> Usage:
     """The token counts of a receipt."""
     return Usage(**{f.name: getattr(call, f"{f.name}_tokens") for f in fields(Usage)})
+
+
+def _receipts_missing(session: Session) -> Iterator[str]:
+    for hold_id in session.scalars(
+        select(Hold.id).where(Hold.state == "posted", ~exists().where(Call.hold_id == Hold.id))
+    ):
+        yield f"{hold_id}: charged without a receipt"
+
+
+def _daily_usage(session: Session) -> Iterator[str]:
+    """The totals by day, which pages show, add up to what the receipts say."""
+    days = select(DailyUsage.account_id, func.sum(DailyUsage.cost_nanos).label("total"))
+    daily = {row.account_id: row.total for row in session.execute(days.group_by("account_id"))}
+    receipts = select(Call.account_id, func.sum(Call.cost_nanos).label("total")).where(
+        Call.account_id.is_not(None)
+    )
+    for row in session.execute(receipts.group_by(Call.account_id)):
+        shown = daily.get(str(row.account_id), 0)
+        if (row.total or 0) != shown:
+            yield f"{row.account_id}: its days add up to {shown}, its receipts to {row.total}"
 
 
 def _refunds(session: Session) -> Iterator[str]:

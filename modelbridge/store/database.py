@@ -5,6 +5,7 @@ the writer thread (group commit, acknowledged after COMMIT), pages and commands 
 `transaction()`. See docs/decisions/0001-one-writer.md for why.
 """
 
+import os
 import sqlite3
 import threading
 from collections import deque
@@ -128,6 +129,8 @@ class Database:
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # its -wal and -shm get the same
     connection = sqlite3.connect(
         path,
         timeout=BUSY_SECONDS,

@@ -65,7 +65,7 @@ class UpstreamClient:
         self.settings = settings
         self.credential_of = credential_of
         self.adapter = Adapter(settings.threads + 64, ca_file)
-        self.watch = Watch(self.adapter.tidy)
+        self.watch: Watch[Exchange] = Watch(self.adapter.tidy)
 
     def open(self, target: Target, request: WireRequest, *, stream: bool) -> "Exchange":
         """The exchange, before any I/O. `stream` only says what the request asks to accept.
@@ -79,7 +79,13 @@ class UpstreamClient:
     def close(self) -> None:
         """Cut whatever is still running, stop the watch, close all connections."""
         for left in self.watch.close():
-            left.cut(UpstreamError("ModelBridge is shutting down.", may_have_billed=True))
+            left.cut(
+                UpstreamError(
+                    "ModelBridge is shutting down.",
+                    refused=not left.sent,
+                    may_have_billed=left.sent,
+                )
+            )
         self.adapter.close()
 
 

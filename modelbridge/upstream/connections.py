@@ -17,6 +17,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.response import HTTPResponse as Urllib3Response
 from urllib3.util.ssl_ import create_urllib3_context
 
 from modelbridge import clock
@@ -34,7 +35,7 @@ class _Answer(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, method: str | None, connection: "_Connection") -> None:
         super().__init__(sock, method=method)
         self._connection = connection
-        self._framing: Framing = UntilClose()
+        self._framing: Framing = Length(0)
 
     def begin(self) -> None:
         super().begin()
@@ -42,6 +43,8 @@ class _Answer(http.client.HTTPResponse):
             self._framing = Chunked()
         elif self.length is not None:
             self._framing = Length(self.length)
+        else:
+            self._framing = UntilClose(may_be_empty=self.status >= 400)
 
     def read1(self, n: int = -1) -> bytes:
         framing = self._framing
@@ -71,6 +74,7 @@ class _Connection(HTTPConnection):
     line: Line
     idle_since = 0.0
     unsound = False
+    _answer: _Answer | None = None
 
     def _new_conn(self) -> socket.socket:
         self.line = current()
@@ -94,7 +98,18 @@ class _Connection(HTTPConnection):
     def response_class(  # type: ignore[override]  # a class there; called the same way
         self, sock: socket.socket, *_: object, method: str | None = None
     ) -> http.client.HTTPResponse:
-        return _Answer(sock, method, self)
+        self._answer = _Answer(sock, method, self)
+        return self._answer
+
+    def getresponse(self) -> Urllib3Response:  # type: ignore[override]  # as in urllib3
+        try:
+            return super().getresponse()
+        except BaseException:
+            if self._answer is not None:  # its own socket may be open: urllib3 did not take it over
+                self._answer.close()
+            raise
+        finally:
+            self._answer = None
 
     @property
     def reusable(self) -> bool:
@@ -125,7 +140,10 @@ class _TlsConnection(_Connection, HTTPSConnection):
                 self.line.detach()
                 self._handle.close()
                 self._handle = None
-        self.line.attach(cast(ssl.SSLSocket, self.sock))
+        sock = cast(ssl.SSLSocket, self.sock)
+        if sock.version() is None:  # how Python reports a peer that left before the handshake
+            raise ssl.SSLError("the connection ended before the TLS handshake")
+        self.line.attach(sock)
 
 
 class _PoolRules(HTTPConnectionPool):

@@ -32,19 +32,26 @@ class Framing(Protocol):
 
 
 class UntilClose:
-    """No framing: the body is all that comes."""
+    """No framing: the body is all that comes. `may_be_empty`: nothing may be all of it.
+
+    http.client takes a head that is cut off for a whole one, so nothing is no good answer.
+    """
 
     stray = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_be_empty: bool) -> None:
         self.ended = False
+        self._may_be_empty = may_be_empty
 
     def feed(self, data: bytes) -> bytes:
         """All of it."""
+        self._may_be_empty = True
         return data
 
     def eof(self) -> None:
         """The end, as far as anybody can know."""
+        if not self._may_be_empty:
+            raise FramingError("the connection ended before the body began")
         self.ended = True
 
 

@@ -12,6 +12,8 @@ from modelbridge.errors import UnsupportedParameter
 from modelbridge.jsonio import JSONDict
 
 _MOST_VALUES = 5_000
+_DEEPEST = 50
+_LARGE = 2**53
 _LONGEST_TEXT = 5_000
 # Beyond these the optional is left out, so that schemas that contain themselves come to an end.
 _DEEP, _MANY = 5, 300
@@ -96,9 +98,11 @@ class _Maker:
             raise self._refusal(f"wants a text of {least} characters")
         return text.ljust(least, "x")[: _count_at(schema, "maxLength", _LONGEST_TEXT)]
 
-    def _flatten(self, schema: object, depth: int) -> JSONDict:
+    def _flatten(self, schema: object, depth: int, links: int = 0) -> JSONDict:
         """The schema with its references followed and its first alternatives merged in."""
         self._spend(1)
+        if depth > _DEEPEST or links > _DEEPEST:
+            raise self._refusal("has no end")
         if not isinstance(schema, dict):
             return {}
         flat = {k: v for k, v in schema.items() if k not in ("$ref", "allOf", "anyOf", "oneOf")}
@@ -109,7 +113,7 @@ class _Maker:
             if ways := _list_at(schema, name):
                 parts.append(self._choose(ways, depth))
         for part in parts:
-            _merge(flat, self._flatten(part, depth))
+            _merge(flat, self._flatten(part, depth, links + 1))
         return flat
 
     def _choose(self, ways: list[Any], depth: int) -> object:
@@ -134,7 +138,7 @@ class _Maker:
     def _spend(self, values: int) -> None:
         self._made += values
         if self._made > _MOST_VALUES:
-            raise self._refusal("has no end, or wants too many values")
+            raise self._refusal(f"wants more than {_MOST_VALUES} values")
 
     def _refusal(self, reason: str) -> UnsupportedParameter:
         return UnsupportedParameter(
@@ -166,7 +170,7 @@ def _type_of(schema: JSONDict) -> str:
 
 def _number(schema: JSONDict, number: int, *, whole: bool) -> float:
     """A number within the bounds: the least one that is allowed, or else 1."""
-    step = _bound(schema, "multipleOf") or (1 if whole else 0)
+    step = max(_bound(schema, "multipleOf") or 0, 1 if whole else 0)
     low, high = _bound(schema, "minimum"), _bound(schema, "maximum")
     above, below = _bound(schema, "exclusiveMinimum"), _bound(schema, "exclusiveMaximum")
     if above is not None:
@@ -178,11 +182,11 @@ def _number(schema: JSONDict, number: int, *, whole: bool) -> float:
         value = min(x for x in (1 + number, high, below) if x is not None)
         if below is not None and value >= below:
             value = below - (step or 1)
-    if step:
+    if step and abs(value) < _LARGE:
         value = (math.ceil if low is not None else math.floor)(value / step) * step
     if high is not None and value > high:
         value = low if low is not None else high
-    return value
+    return max(-_LARGE, min(value, _LARGE))
 
 
 def _gap(above: float, below: float | None) -> float:

@@ -2,8 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, Protocol, TypeVar
 
 from modelbridge import clock
 from modelbridge.errors import BridgeError
@@ -24,7 +25,10 @@ class Watched(Protocol):
         """End it with that error; does not block."""
 
 
-class Watch:
+_W = TypeVar("_W", bound=Watched)
+
+
+class Watch(Generic[_W]):
     """Cuts whatever is overdue, within a tenth of a second. The thread starts with the first one.
 
     `tidy` is called every five seconds or so.
@@ -34,12 +38,12 @@ class Watch:
         self._tidy = tidy
         self._tidied_at = clock.monotonic()
         self._lock = threading.Lock()
-        self._watched: set[Watched] = set()
+        self._watched: set[_W] = set()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def add(self, watched: Watched) -> None:
+    def add(self, watched: _W) -> None:
         """From now on its deadlines are kept."""
         with self._lock:
             self._watched.add(watched)
@@ -51,12 +55,12 @@ class Watch:
                 )
                 self._thread.start()
 
-    def discard(self, watched: Watched) -> None:
+    def discard(self, watched: _W) -> None:
         """It has ended."""
         with self._lock:
             self._watched.discard(watched)
 
-    def close(self) -> list[Watched]:
+    def close(self) -> list[_W]:
         """Stop; returns what was still being watched."""
         self._closed = True
         self._wake.set()
@@ -71,19 +75,27 @@ class Watch:
         while not self._closed:
             self._wake.wait(_BUSY_SECONDS if self._watched else _QUIET_SECONDS)
             self._wake.clear()
-            try:
-                self._look()
-            except Exception:
-                logger.exception("the watch over upstream deadlines failed; it goes on")
+            self._look()
 
     def _look(self) -> None:
         now = clock.monotonic()
         with self._lock:
             watched = list(self._watched)
         for one in watched:
-            error = one.overdue(now)
-            if error is not None:
-                one.cut(error)
+            with _carry_on():
+                error = one.overdue(now)
+                if error is not None:
+                    one.cut(error)
         if now - self._tidied_at >= _QUIET_SECONDS:
             self._tidied_at = now
-            self._tidy()
+            with _carry_on():
+                self._tidy()
+
+
+@contextmanager
+def _carry_on() -> Iterator[None]:
+    """Whatever goes wrong within is logged: the other deadlines must still be kept."""
+    try:
+        yield
+    except Exception:
+        logger.exception("the watch over upstream deadlines failed; it goes on")

@@ -10,9 +10,10 @@ from modelbridge.v1.errors import error_response, http_error_response, unexpecte
 
 def init_app(app: Flask) -> Blueprint:
     """The blueprint is registered; its errors are JSON, whatever happens."""
-    blueprint = endpoints.blueprint
-    blueprint.register_error_handler(BridgeError, error_response)
-    blueprint.register_error_handler(HTTPException, http_error_response)
-    blueprint.register_error_handler(Exception, unexpected_response)
-    app.register_blueprint(blueprint, url_prefix="/v1")
-    return blueprint
+    app.register_blueprint(endpoints.blueprint, url_prefix="/v1")
+    return endpoints.blueprint
+
+
+endpoints.blueprint.register_error_handler(BridgeError, error_response)
+endpoints.blueprint.register_error_handler(HTTPException, http_error_response)
+endpoints.blueprint.register_error_handler(Exception, unexpected_response)

@@ -1,0 +1,1 @@
+"""Every table, one file per theme; `modelbridge.store.tables` has them all."""

@@ -1,0 +1,170 @@
+"""Every page, in both themes and at both widths: nothing sticks out, axe finds nothing to mend.
+
+The screenshots land in build/screenshots, for people to look at.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from conftest import SCREENSHOTS, ServedWorld
+from dashboard_world import PASSWORD
+from flask import abort
+from playwright.sync_api import Page
+
+from modelbridge import clock
+from modelbridge.identity import keys
+from modelbridge.ledger import postings
+from modelbridge.ledger.windows import window_start
+from modelbridge.money import NANOS
+from modelbridge.store.tables import ApiKey, Spending, User
+
+WIDTHS = (1440, 360)
+ERRORS = (400, 403, 404, 405, 413, 429, 500, 503)
+
+
+def look(page: Page, name: str, *, whole: bool = True) -> None:
+    """Takes the page's pictures and has axe examine it."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900 if width > 500 else 740})
+            file = SCREENSHOTS / f"{name}-{theme}-{width}.png"
+            page.screenshot(path=file, full_page=whole, animations="disabled")
+            too_wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert too_wide <= 0, f"{name} at {width} px is {too_wide} px too wide"
+            found = Axe().run(page)
+            assert found.violations_count == 0, f"{name} {theme} {width}: {found.generate_report()}"
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1440, "height": 900})
+
+
+@pytest.fixture
+def alice(served_world: ServedWorld) -> User:
+    return served_world.world.person("alice@example.com", name="Alice Archer", is_admin=True)
+
+
+def log_in(page: Page, served_world: ServedWorld) -> None:
+    page.goto(f"{served_world.url}/login")
+    page.fill("#email", "alice@example.com")
+    page.fill("#password", PASSWORD)
+    page.click("button[type=submit]")
+    page.wait_for_url("**/keys")
+
+
+def furnish(served_world: ServedWorld, alice: User) -> None:
+    """Keys in every state."""
+    world, now = served_world.world, clock.now()
+    with world.transaction() as session:
+        postings.top_up(session, alice.account_id, 20 * NANOS)
+    long_name = "Nightly reports for the finance team of the whole company"
+    reports = world.key(alice, long_name, limit_nanos=2 * NANOS, window="day", models=["gpt-5.4"])
+    batch = world.key(alice, "Batch", limit_nanos=NANOS)
+    world.key(alice, "CI", test=True)
+    laptop = world.key(alice, "Laptop", expires_at=now + timedelta(days=30))
+    old = world.key(alice, "Old one")
+    revoked = [world.key(alice, name) for name in ("Lost laptop", "Leaked")]
+    with world.transaction() as session:
+        today = window_start("day", "Australia/Sydney", now)
+        for key, start, spent in ((reports, today, 1_234_567_891), (batch, 0, NANOS)):
+            session.add(
+                Spending(
+                    subject_id=key.id, window_start=start, spent_nanos=spent, held_nanos=31_000
+                )
+            )
+        session.get_one(ApiKey, reports.id).last_used_at = now - timedelta(hours=3)
+        session.get_one(ApiKey, laptop.id).last_used_at = now - timedelta(minutes=2)
+        session.get_one(ApiKey, old.id).expires_at = now - timedelta(days=2)
+        for key in revoked:
+            keys.revoke(session, session.get_one(ApiKey, key.id))
+
+
+def test_the_doors(page: Page, served_world: ServedWorld) -> None:
+    world, url = served_world.world, served_world.url
+    page.goto(f"{url}/login")
+    look(page, "login-new-bridge")
+    page.goto(url + world.link("setup"))
+    look(page, "setup")
+    page.fill("#name", "Alice Archer")
+    page.fill("#email", "alice")
+    page.fill("#password", "password1234")
+    page.click("button[type=submit]")
+    look(page, "setup-refused")
+    alice = world.person("alice@example.com", is_admin=True)
+    page.goto(f"{url}/setup/unknown")
+    look(page, "setup-gone")
+    page.goto(f"{url}/reset/unknown")
+    look(page, "reset-gone")
+    page.goto(url + world.link("reset", alice))
+    look(page, "reset")
+    page.goto(f"{url}/login")
+    look(page, "login")
+    page.fill("#email", "alice@example.com")
+    page.fill("#password", "wrong")
+    page.click("button[type=submit]")
+    look(page, "login-refused")
+
+
+def test_the_keys_of_somebody_who_has_none(
+    page: Page, served_world: ServedWorld, alice: User
+) -> None:
+    log_in(page, served_world)
+    look(page, "keys-empty")
+    page.goto(f"{served_world.url}/keys/new")
+    look(page, "key-new")
+    page.fill("#limit", "five")
+    page.select_option("#expires", "date")
+    page.click("button[type=submit]:has-text('Create key')")
+    look(page, "key-refused")
+    page.fill("#name", "Laptop")
+    page.fill("#limit", "5")
+    page.select_option("#window", "month")
+    page.select_option("#expires", "30")
+    page.click("button[type=submit]:has-text('Create key')")
+    look(page, "key-shown")
+    page.click("text=I have copied it")
+    look(page, "keys-one")
+    page.click("button[title='Log out']")
+    look(page, "logged-out")
+
+
+def test_the_keys_of_somebody_who_has_many(
+    page: Page, served_world: ServedWorld, alice: User
+) -> None:
+    furnish(served_world, alice)
+    log_in(page, served_world)
+    look(page, "keys")
+    page.click("summary")
+    look(page, "keys-with-revoked")
+    page.locator("a[data-confirm]").first.click()
+    look(page, "key-confirm", whole=False)
+    page.keyboard.press("Escape")
+    page.goto(served_world.url + str(page.locator("a[data-confirm]").first.get_attribute("href")))
+    look(page, "key-revoke")
+
+
+def test_the_menu_of_a_phone(page: Page, served_world: ServedWorld, alice: User) -> None:
+    log_in(page, served_world)
+    page.set_viewport_size({"width": 360, "height": 740})
+    menu = page.get_by_role("button", name="Menu")
+    assert menu.get_attribute("aria-expanded") == "false"
+    assert not page.get_by_role("link", name="API keys", exact=True).is_visible()
+    menu.click()
+    assert menu.get_attribute("aria-expanded") == "true"
+    assert page.get_by_role("link", name="API keys", exact=True).is_visible()
+    look(page, "menu", whole=False)
+
+
+def test_what_went_wrong(page: Page, served_world: ServedWorld, alice: User) -> None:
+    served_world.world.app.add_url_rule("/fail/<int:status>", "fail", lambda status: abort(status))
+    log_in(page, served_world)
+    for status in ERRORS:
+        page.goto(f"{served_world.url}/fail/{status}")
+        look(page, f"error-{status}")
+
+
+def test_screenshots_are_kept_out_of_the_repository() -> None:
+    ignored = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
+    assert "build/" in ignored

