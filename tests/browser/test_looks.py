@@ -14,6 +14,7 @@ from flask import abort
 from playwright.sync_api import Page
 
 from modelbridge import clock
+from modelbridge.catalog import admin
 from modelbridge.identity import keys
 from modelbridge.ledger import postings
 from modelbridge.ledger.windows import window_start
@@ -55,28 +56,46 @@ def log_in(page: Page, served_world: ServedWorld) -> None:
 
 
 def furnish(served_world: ServedWorld, alice: User) -> None:
-    """Keys in every state."""
+    """A bridge that is in use: an upstream, money, and keys in every state."""
     world, now = served_world.world, clock.now()
     with world.transaction() as session:
-        postings.top_up(session, alice.account_id, 20 * NANOS)
-    long_name = "Nightly reports for the finance team of the whole company"
-    reports = world.key(alice, long_name, limit_nanos=2 * NANOS, window="day", models=["gpt-5.4"])
-    batch = world.key(alice, "Batch", limit_nanos=NANOS)
-    world.key(alice, "CI", test=True)
-    laptop = world.key(alice, "Laptop", expires_at=now + timedelta(days=30))
-    old = world.key(alice, "Old one")
+        admin.add_upstream(
+            session,
+            name="openai",
+            provider="openai",
+            base_url=None,
+            sealed_credential=lambda _: "sealed",
+        )
+        postings.top_up(session, alice.account_id, 18_765_432_109)
+    old = world.key(alice, "Hackathon")
+    batch = world.key(alice, "Overnight batch", limit_nanos=5 * NANOS)
+    ci = world.key(alice, "CI", test=True)
+    reports = world.key(
+        alice,
+        "Reports for the finance team",
+        limit_nanos=2 * NANOS,
+        window="day",
+        models=["gpt-5.4", "claude-sonnet-4-6"],
+    )
+    laptop = world.key(alice, "Laptop", expires_at=now + timedelta(days=30, hours=1))
     revoked = [world.key(alice, name) for name in ("Lost laptop", "Leaked")]
+    today = window_start("day", "Australia/Sydney", now)
     with world.transaction() as session:
-        today = window_start("day", "Australia/Sydney", now)
-        for key, start, spent in ((reports, today, 1_234_567_891), (batch, 0, NANOS)):
+        for key, start, spent in (
+            (reports, today, 1_234_567_891),
+            (batch, 0, 5 * NANOS),
+            (laptop, 0, 31_000),
+        ):
             session.add(
-                Spending(
-                    subject_id=key.id, window_start=start, spent_nanos=spent, held_nanos=31_000
-                )
+                Spending(subject_id=key.id, window_start=start, spent_nanos=spent, held_nanos=0)
             )
-        session.get_one(ApiKey, reports.id).last_used_at = now - timedelta(hours=3)
-        session.get_one(ApiKey, laptop.id).last_used_at = now - timedelta(minutes=2)
-        session.get_one(ApiKey, old.id).expires_at = now - timedelta(days=2)
+        for key, days_old, hours_idle in (
+            (laptop, 2, 1), (reports, 21, 3), (ci, 40, 27), (batch, 55, 50), (old, 90, 1000),
+        ):  # fmt: skip
+            row = session.get_one(ApiKey, key.id)
+            row.created_at = now - timedelta(days=days_old, hours=1)
+            row.last_used_at = now - timedelta(hours=hours_idle, minutes=1)
+        session.get_one(ApiKey, old.id).expires_at = now - timedelta(days=40)
         for key in revoked:
             keys.revoke(session, session.get_one(ApiKey, key.id))
 
