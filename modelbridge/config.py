@@ -1,10 +1,12 @@
 """Settings from the environment, read once, typed, passed in. A bad value fails at start."""
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 
@@ -34,6 +36,13 @@ class Settings:
     idle_seconds: float
     total_seconds: float
     max_body_bytes: int
+    books_check_hours: float
+    smtp_host: str
+    smtp_port: int
+    smtp_tls: str
+    smtp_user: str
+    smtp_password: str
+    smtp_from: str
 
     @property
     def database_path(self) -> Path:
@@ -46,6 +55,8 @@ class Settings:
         return f"{self.public_url}/v1"
 
 
+SMTP_TLS = ("starttls", "tls", "none")
+_ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+")
 PROVIDER_VARIABLES = {
     "openai": "OPENAI_API_KEY",
     "anthropic": "ANTHROPIC_API_KEY",
@@ -88,7 +99,32 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         idle_seconds=_number(env, "MODELBRIDGE_IDLE_SECONDS", 120),
         total_seconds=_number(env, "MODELBRIDGE_TOTAL_SECONDS", 3600),
         max_body_bytes=_integer(env, "MODELBRIDGE_MAX_BODY_BYTES", 32 * 2**20, 1024, 2**30),
+        books_check_hours=_number(env, "MODELBRIDGE_BOOKS_CHECK_HOURS", 6, "hours"),
+        **_smtp(env),
     )
+
+
+def _smtp(env: Mapping[str, str]) -> dict[str, Any]:
+    """How to send mail; without a host none is sent."""
+    host = env.get("MODELBRIDGE_SMTP_HOST") or ""
+    user = env.get("MODELBRIDGE_SMTP_USER") or ""
+    sender = env.get("MODELBRIDGE_SMTP_FROM") or user
+    tls = env.get("MODELBRIDGE_SMTP_TLS") or "starttls"
+    if tls not in SMTP_TLS:
+        raise SettingsError(f"MODELBRIDGE_SMTP_TLS must be one of {', '.join(SMTP_TLS)}")
+    if host and _ADDRESS.fullmatch(sender) is None:
+        raise SettingsError(
+            "MODELBRIDGE_SMTP_FROM must be the address that mail is sent from, "
+            "such as bridge@example.com"
+        )
+    return {
+        "smtp_host": host,
+        "smtp_port": _integer(env, "MODELBRIDGE_SMTP_PORT", 587, 1, 65535),
+        "smtp_tls": tls,
+        "smtp_user": user,
+        "smtp_password": env.get("MODELBRIDGE_SMTP_PASSWORD") or "",
+        "smtp_from": sender,
+    }
 
 
 def _integer(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
@@ -102,14 +138,14 @@ def _integer(env: Mapping[str, str], name: str, default: int, least: int, most: 
     return value
 
 
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
+def _number(env: Mapping[str, str], name: str, default: float, unit: str = "seconds") -> float:
     text = env.get(name) or str(default)
     try:
         value = float(text)
     except ValueError:
-        raise SettingsError(f"{name} must be a number of seconds, not {text!r}") from None
+        raise SettingsError(f"{name} must be a number of {unit}, not {text!r}") from None
     if not 0 <= value < 10**6:
-        raise SettingsError(f"{name} must be between 0 and a million seconds, not {text}")
+        raise SettingsError(f"{name} must be between 0 and a million {unit}, not {text}")
     return value
 
 

@@ -15,6 +15,7 @@ from modelbridge.catalog.routes import CatalogCache
 from modelbridge.config import Settings
 from modelbridge.dashboard.errors import is_api_path, render_error
 from modelbridge.gateway import recovery
+from modelbridge.gateway.books import BooksClock
 from modelbridge.gateway.flights import Flights
 from modelbridge.gateway.services import Gateway
 from modelbridge.gateway.slots import Slots
@@ -74,6 +75,10 @@ class Bridge:
     def _sweeper(self) -> recovery.Sweeper:
         return recovery.Sweeper(self.gateway)
 
+    @cached_property
+    def _books_clock(self) -> BooksClock:
+        return BooksClock(self.database, self.settings.books_check_hours)
+
     def start(self) -> None:
         """Serve calls from now on: what an earlier process left behind is taken care of first."""
         self.database.start_writer()
@@ -81,18 +86,20 @@ class Bridge:
         recovery.recover(self.gateway)
         self.gateway.flights.start()
         self._sweeper.start()
+        self._books_clock.start()
 
     def close(self) -> None:
         """Everything is committed and closed; idempotent."""
         if "database" not in self.__dict__:
             return
         if "gateway" in self.__dict__:
+            self._books_clock.stop()
             self._sweeper.stop()
             self.gateway.flights.stop()
             self.gateway.upstreams.close()
         self.database.close()
         self.database.lock.release()
-        for name in ("_sweeper", "gateway", "catalog", "database"):
+        for name in ("_books_clock", "_sweeper", "gateway", "catalog", "database"):
             self.__dict__.pop(name, None)
         with suppress(ValueError):
             atexit.unregister(self.close)

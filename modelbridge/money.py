@@ -43,7 +43,8 @@ class Usage:
         return self.output + self.audio_output
 
 
-PRICED_CLASSES = tuple(f.name for f in fields(Usage) if f.name != "reasoning")
+USAGE_CLASSES = tuple(f.name for f in fields(Usage))
+PRICED_CLASSES = tuple(name for name in USAGE_CLASSES if name != "reasoning")
 
 
 @dataclass(frozen=True, slots=True)

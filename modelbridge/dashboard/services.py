@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelbridge.catalog.routes import Catalog, CatalogCache
 from modelbridge.config import Settings
+from modelbridge.gateway.services import Gateway
 from modelbridge.store.database import Database
 from modelbridge.store.tables import CatalogState
 
@@ -17,6 +18,7 @@ class Bridge(Protocol):
     settings: Settings
     database: Database
     catalog: CatalogCache
+    gateway: Gateway
 
 
 def bridge() -> Bridge:

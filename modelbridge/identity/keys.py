@@ -11,12 +11,13 @@ from datetime import UTC, date, datetime, time
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, and_, select, update
+from sqlalchemy import ColumnElement, Select, and_, false, or_, select, update
 from sqlalchemy.orm import Session
 
 from modelbridge import clock, ids
+from modelbridge.identity import permissions
 from modelbridge.money import MAX_NANOS
-from modelbridge.store.tables import ApiKey, User
+from modelbridge.store.tables import ApiKey, Membership, RetiredSecret, User
 
 WINDOWS = ("none", "day", "week", "month")
 MAX_NAME = 100
@@ -107,12 +108,71 @@ def get_for(session: Session, user_id: str, key_id: str) -> ApiKey | None:
     return session.scalar(_personal(user_id).where(ApiKey.id == key_id))
 
 
+def keys_in_team(session: Session, membership: Membership) -> list[ApiKey]:
+    """The team's keys that this member may see and manage, newest first."""
+    return list(session.scalars(_in_team(membership).order_by(*_NEWEST_FIRST)))
+
+
+def get_in_team(session: Session, membership: Membership, key_id: str) -> ApiKey | None:
+    """The team's key of that id, if this member may see and manage it; else None."""
+    return session.scalar(_in_team(membership).where(ApiKey.id == key_id))
+
+
+def keys_held_in_team(session: Session, membership: Membership) -> list[ApiKey]:
+    """The team's keys that are this member's own and not revoked, newest first."""
+    return list(
+        session.scalars(
+            select(ApiKey)
+            .where(
+                ApiKey.account_id == membership.team.account_id,
+                ApiKey.user_id == membership.user_id,
+                ApiKey.revoked_at.is_(None),
+            )
+            .order_by(*_NEWEST_FIRST)
+        )
+    )
+
+
 def list_keys(session: Session, account_id: str | None = None) -> list[ApiKey]:
     """Every key, or those that one account pays for, newest first: for the operator only."""
     query = select(ApiKey).order_by(*_NEWEST_FIRST)
     return list(
         session.scalars(query if account_id is None else query.filter_by(account_id=account_id))
     )
+
+
+def change(
+    session: Session,
+    key: ApiKey,
+    *,
+    name: str,
+    expires_at: datetime | None,
+    models: Sequence[str] | None,
+) -> None:
+    """The key has that name, expiry and list of models from its next call on.
+
+    An expiry that stays what it was may be over. Raises ValueError naming the field.
+    """
+    if key.revoked_at is not None:
+        raise ValueError("name: a revoked key can't be changed")
+    key.name = _checked_name(name)
+    if expires_at != key.expires_at:
+        key.expires_at = _checked_expiry(expires_at)
+    key.models = _checked_models(models)
+    session.flush()
+
+
+def transfer(session: Session, key: ApiKey, to: Membership) -> None:
+    """The team's key is that member's from now on; whoever knows its secret still does.
+
+    Raises ValueError for a member who may not have keys, and for another team's key.
+    """
+    if key.account_id != to.team.account_id:
+        raise ValueError(f"key: {key.name!r} is not one of {to.team.name!r}")
+    if not permissions.allowed(to.role, permissions.KEYS_OWN):
+        raise ValueError(f"key: {to.user.email} may not have keys of {to.team.name!r}")
+    key.user_id = to.user_id
+    session.flush()
 
 
 def revoke(session: Session, key: ApiKey) -> bool:
@@ -146,17 +206,14 @@ def hint(key: ApiKey) -> str:
 def find_by_prefix(session: Session, text: str) -> list[ApiKey]:
     """The keys that `text` may mean: an id, a whole key, a hint, or 12 first characters or more.
 
-    Only 12 characters of a key are stored, so what follows them in a longer prefix is not looked
+    A rotated key's earlier secrets mean it too, also when they work no longer. Only 12 characters of a key are stored, so what follows them in a longer prefix is not looked
     at; a whole key, though, must be that very key.
     """
     if len(text) < ids.PREFIX_LENGTH:
         return []
-    if len(text) >= _KEY_LENGTH:
-        meant = ApiKey.sha256 == ids.sha256_hex(text)
-    elif hinted := _HINT.fullmatch(text):
-        meant = and_(ApiKey.prefix == hinted[1], ApiKey.last4 == hinted[2])
-    elif text.startswith("mb_"):
-        meant = ApiKey.prefix == ids.key_prefix(text)
+    if text.startswith("mb_"):
+        retired = select(RetiredSecret.key_id).where(_secret_is(RetiredSecret, text))
+        meant = or_(_secret_is(ApiKey, text), ApiKey.id.in_(retired))
     else:
         meant = ApiKey.id.startswith(text, autoescape=True)
     return list(session.scalars(select(ApiKey).where(meant).order_by(*_NEWEST_FIRST)))
@@ -180,6 +237,25 @@ def _personal(user_id: str) -> Select[ApiKey]:
     """The user's own keys: a key of a team that they made is not among them."""
     own_account = select(User.account_id).where(User.id == user_id).scalar_subquery()
     return select(ApiKey).where(ApiKey.user_id == user_id, ApiKey.account_id == own_account)
+
+
+def _in_team(membership: Membership) -> Select[ApiKey]:
+    """All keys of the team, one's own, or none: as the role says."""
+    query = select(ApiKey).where(ApiKey.account_id == membership.team.account_id)
+    if permissions.allowed(membership.role, permissions.KEYS_ALL):
+        return query
+    if permissions.allowed(membership.role, permissions.KEYS_OWN):
+        return query.where(ApiKey.user_id == membership.user_id)
+    return query.where(false())
+
+
+def _secret_is(table: type[ApiKey | RetiredSecret], text: str) -> ColumnElement[bool]:
+    """Whether a secret of that table is the whole key, the hint or the beginning `text`."""
+    if len(text) >= _KEY_LENGTH:
+        return table.sha256 == ids.sha256_hex(text)
+    if hinted := _HINT.fullmatch(text):
+        return and_(table.prefix == hinted[1], table.last4 == hinted[2])
+    return table.prefix == ids.key_prefix(text)
 
 
 def _date_or_moment(text: str) -> datetime:

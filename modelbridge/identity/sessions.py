@@ -14,6 +14,7 @@ from modelbridge.store.tables import LoginSession, User
 
 IDLE = timedelta(days=14)
 ABSOLUTE = timedelta(days=60)
+HANDLE_LENGTH = 16
 
 # How stale `last_seen_at` may be: a page view is not worth a write.
 _SEEN_EVERY = timedelta(minutes=5)
@@ -74,6 +75,51 @@ def touch(session: Session, row: LoginSession) -> None:
 def end(session: Session, token: str) -> None:
     """No session has that token."""
     session.execute(delete(LoginSession).where(LoginSession.token_sha256 == ids.sha256_hex(token)))
+
+
+def list_open(session: Session, user_id: str) -> list[LoginSession]:
+    """Where the person is logged in, the latest seen first."""
+    now = clock.now()
+    return list(
+        session.scalars(
+            select(LoginSession)
+            .where(
+                LoginSession.user_id == user_id,
+                LoginSession.last_seen_at > now - IDLE,
+                LoginSession.created_at > now - ABSOLUTE,
+            )
+            .order_by(LoginSession.last_seen_at.desc(), LoginSession.token_sha256)
+        )
+    )
+
+
+def handle(row: LoginSession) -> str:
+    """What an address may call the session: a piece of its hash, which opens nothing."""
+    return row.token_sha256[:HANDLE_LENGTH]
+
+
+def handle_of(token: str) -> str:
+    """The handle of that token's session."""
+    return ids.sha256_hex(token)[:HANDLE_LENGTH]
+
+
+def find_by_handle(session: Session, user_id: str, text: str) -> LoginSession | None:
+    """That person's own session of that handle, or None: somebody else's is none too."""
+    open_ones = list_open(session, user_id)
+    return next((row for row in open_ones if handle(row) == text), None)
+
+
+def end_others(session: Session, user_id: str, token: str) -> int:
+    """The person stays logged in with that token only; says how many other sessions ended."""
+    ended = session.scalars(
+        delete(LoginSession)
+        .where(
+            LoginSession.user_id == user_id,
+            LoginSession.token_sha256 != ids.sha256_hex(token),
+        )
+        .returning(LoginSession.token_sha256)
+    ).all()
+    return len(ended)
 
 
 def end_all(session: Session, user_id: str) -> None:

@@ -1,7 +1,7 @@
 """People: made, found, given a password."""
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from modelbridge import clock, ids
@@ -93,8 +93,62 @@ def has_admin(session: Session) -> bool:
     return session.scalar(select(User.id).where(User.is_admin).limit(1)) is not None
 
 
+def rename(session: Session, user: User, name: str) -> None:
+    """The person is called that. Raises ValueError naming the field."""
+    user.name = clean_name(name)
+    session.flush()
+
+
+def change_email(session: Session, user: User, email: str) -> None:
+    """The person logs in with that address from now on.
+
+    Raises ValueError, naming the field, for a malformed address or somebody else's.
+    """
+    address = clean_email(email)
+    found = find_user(session, address)
+    if found is not None and found.id != user.id:
+        raise ValueError(f"email: there is somebody with the address {address} already")
+    user.email = address
+    session.flush()
+
+
 def set_password(session: Session, user: User, password_hash: str) -> None:
     """The hash is the person's from now on; ending their sessions is the caller's next line."""
     user.password_hash = password_hash
     session.add(user)
     session.flush()
+
+
+def disable(session: Session, user: User) -> None:
+    """The person's keys and logins stop at once. Raises ValueError for the last administrator."""
+    if user.disabled_at is None:
+        _keep_an_administrator(session, user)
+        user.disabled_at = clock.now()
+        session.flush()
+
+
+def enable(session: Session, user: User) -> None:
+    """The person may log in again, and their keys work again."""
+    user.disabled_at = None
+    session.flush()
+
+
+def set_admin(session: Session, user: User, is_admin: bool) -> None:
+    """The person administers this bridge, or does so no more.
+
+    Raises ValueError when nobody would be left who can.
+    """
+    if user.is_admin and not is_admin:
+        _keep_an_administrator(session, user)
+    user.is_admin = is_admin
+    session.flush()
+
+
+def _keep_an_administrator(session: Session, user: User) -> None:
+    others = select(func.count()).where(
+        User.is_admin, User.disabled_at.is_(None), User.id != user.id
+    )
+    if user.is_admin and not session.scalar(others):
+        raise ValueError(
+            f"{user.email} is the only administrator who can log in; make somebody else one first"
+        )

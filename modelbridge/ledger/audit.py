@@ -1,14 +1,14 @@
 """The audit of the books: whether every invariant of docs/money.md holds, and where not."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from modelbridge import clock
 from modelbridge.ledger.windows import window_end
-from modelbridge.money import Price, Usage, cost_nanos, format_amount
+from modelbridge.money import USAGE_CLASSES, Price, Usage, cost_nanos, format_amount
 from modelbridge.store.tables import (
     OPEN_STATES,
     Account,
@@ -231,7 +231,7 @@ def _receipts(session: Session) -> Iterator[str]:
 
 def usage_of(call: Call) -> Usage:
     """The token counts of a receipt."""
-    return Usage(**{f.name: getattr(call, f"{f.name}_tokens") for f in fields(Usage)})
+    return Usage(**{name: getattr(call, f"{name}_tokens") for name in USAGE_CLASSES})
 
 
 def _receipts_missing(session: Session) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import available_timezones
 
 from sqlalchemy import ColumnElement, delete, select, tuple_
 from sqlalchemy.orm import Session
@@ -57,8 +58,7 @@ def set_key_limit(
     key.limit_nanos = limit_nanos
     if key.limit_window != window:
         key.limit_window = window
-        seats = _Seats(key_id, window, _zone(session, key), "key_window_start")
-        _reseat(session, seats, Hold.key_id == key_id, BalanceTransaction.key_id == key_id)
+        _reseat_key(session, key, _zone(session, key))
     session.flush()
 
 
@@ -71,14 +71,43 @@ def set_account_limit(
     account.limit_nanos = limit_nanos
     if account.limit_window != window:
         account.limit_window = window
-        seats = _Seats(account_id, window, account.time_zone, "account_window_start")
-        _reseat(
-            session,
-            seats,
-            Hold.account_id == account_id,
-            BalanceTransaction.account_id == account_id,
-        )
+        _reseat_account(session, account)
     session.flush()
+
+
+def set_account_time_zone(session: Session, account_id: str, time_zone: str) -> None:
+    """The account's days, weeks and months are that zone's from now on.
+
+    What it and its keys spent and hold is sorted into the new windows. Raises ValueError for a
+    zone that the IANA database doesn't have.
+    """
+    if time_zone not in available_timezones():
+        raise ValueError(f"time_zone: {time_zone!r} is not a zone such as Australia/Sydney")
+    account = session.get_one(Account, account_id)
+    if account.time_zone == time_zone:
+        return
+    account.time_zone = time_zone
+    _reseat_account(session, account)
+    for key in session.scalars(
+        select(ApiKey).where(ApiKey.account_id == account_id, ApiKey.limit_window != "none")
+    ):
+        _reseat_key(session, key, time_zone)
+    session.flush()
+
+
+def _reseat_account(session: Session, account: Account) -> None:
+    seats = _Seats(account.id, account.limit_window, account.time_zone, "account_window_start")
+    _reseat(
+        session,
+        seats,
+        Hold.account_id == account.id,
+        BalanceTransaction.account_id == account.id,
+    )
+
+
+def _reseat_key(session: Session, key: ApiKey, time_zone: str) -> None:
+    seats = _Seats(key.id, key.limit_window, time_zone, "key_window_start")
+    _reseat(session, seats, Hold.key_id == key.id, BalanceTransaction.key_id == key.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,12 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
 
 def _engine(connection: sqlite3.Connection, *, begin: str) -> Engine:
     """An engine over this one connection; its transactions start with `begin`."""
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: connection,
+        poolclass=StaticPool,
+        hide_parameters=True,  # a logged error must not show hashes or addresses
+    )
 
     @event.listens_for(engine, "begin")
     def _begin(sqlalchemy_connection: Connection) -> None:

@@ -35,14 +35,13 @@ class Cursor(Protocol):
 class Statement:
     """One statement with named parameters."""
 
-    __slots__ = ("_defaults", "_names", "_parameters", "sql")
+    __slots__ = ("_defaults", "_names", "sql")
 
     def __init__(self, statement: Executable) -> None:
         compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
         assert isinstance(compiled, SQLCompiler)  # noqa: S101
         self.sql = str(compiled)
         self._names = tuple(compiled.positiontup or ())
-        self._parameters = frozenset(self._names)
         self._defaults = {
             name: bind.value for name, bind in compiled.binds.items() if not bind.required
         }
@@ -63,7 +62,5 @@ class Statement:
         return cursor.fetchall()
 
     def _arguments(self, values: dict[str, Any]) -> list[Any]:
-        if not values.keys() <= self._parameters:
-            raise KeyError(f"unknown: {sorted(values.keys() - self._parameters)} in {self.sql}")
         defaults = self._defaults
         return [values[name] if name in values else defaults[name] for name in self._names]

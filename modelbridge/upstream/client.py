@@ -249,19 +249,20 @@ class Exchange:
 
     def _prepare(self) -> PreparedRequest:
         """The request, without requests' Session: nothing is merged in from the environment."""
-        body = jsonio.dumps(self._request.body)
+        has_body = self._request.method == "POST"
+        body = jsonio.dumps(self._request.body) if has_body else None
         prepared = PreparedRequest()
-        prepared.method = "POST"
+        prepared.method = self._request.method
         prepared.url = self._target.base_url + self._request.path
-        prepared.headers = CaseInsensitiveDict(self._send_headers(len(body)))
+        prepared.headers = CaseInsensitiveDict(self._send_headers(body))
         prepared.body = body
         return prepared
 
-    def _send_headers(self, body_bytes: int) -> dict[str, str]:
+    def _send_headers(self, body: bytes | None) -> dict[str, str]:
         headers = {name.lower(): value for name, value in self._request.headers.items()}
+        if body is not None:
+            headers |= {"content-type": "application/json", "content-length": str(len(body))}
         headers |= {
-            "content-type": "application/json",
-            "content-length": str(body_bytes),
             "accept": "text/event-stream" if self._stream else "application/json",
             "accept-encoding": "identity",
             "user-agent": "ModelBridge",

@@ -54,10 +54,11 @@ class WireRequest:
     """A request in an upstream's own format: where, with what headers, and the body.
 
     `dropped` names the client's fields that the format could not say (mere hints; a change of
-    meaning raises UnsupportedParameter instead).
+    meaning raises UnsupportedParameter instead). A GET sends no body.
     """
 
     path: str
     body: JSONDict
     headers: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    method: Literal["POST", "GET"] = "POST"
