@@ -137,7 +137,7 @@ class TestBridge:
             postings.top_up(session, account_id, money.parse_amount(aud))
 
     def key(self, *, limit: str | None = None, **more: Any) -> Key:
-        fields = {
+        fields: dict[str, Any] = {
             "name": "A key",
             "test": False,
             "window": "none",

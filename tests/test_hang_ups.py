@@ -15,7 +15,8 @@ def leave_after(bridge: TestBridge, key: Key, upstream: HostileUpstream, frames:
     address = urlsplit(bridge.url)
     with socket.create_connection((address.hostname, address.port)) as line:
         line.sendall(
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key.secret}\r\n"
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: Bearer {key.secret}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         seen = b""
@@ -102,7 +103,7 @@ def test_revoking_a_key_cuts_its_calls_within_a_second(
     bridge.settle_down()
     receipt = bridge.last_call()
     assert (receipt.finish, receipt.usage_source) == ("revoked", "estimated")
-    assert receipt.cost_nanos is not None and receipt.cost_nanos > 0
+    assert receipt.cost_nanos
     answer = key.chat()
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "api_key_revoked"
@@ -165,3 +166,17 @@ def test_when_all_workers_are_busy_a_call_gets_503_and_pages_still_answer(
         assert time.monotonic() - started < 2
         upstream.open("door")
         assert [call.result().status_code for call in calls] == [200] * 3
+
+
+def test_comments_keep_a_silent_stream_alive(
+    bridge: TestBridge, key: Key, upstream: HostileUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelbridge.gateway.streaming import StreamBody
+
+    monkeypatch.setattr(StreamBody, "keep_alive_seconds", 0.1)
+    upstream.will(stream(3, gate_after=(2, "door")))
+    with key.stream() as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith(b":")) == b": keep-alive"
+        upstream.open("door")
+        assert b"data: [DONE]" in list(lines)

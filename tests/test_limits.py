@@ -68,19 +68,14 @@ def test_a_limit_refusal_is_told_once_to_the_stock_sdk(
     import openai
 
     key = alice.key(limit="0")
-    requests_made = []
-    with (
-        key.openai() as client,
-        pytest.raises(openai.RateLimitError) as refusal,
-    ):
-        original = client._client.send
-        client._client.send = lambda *a, **k: (requests_made.append(1), original(*a, **k))[1]  # type: ignore[method-assign]
-        client.chat.completions.create(
-            model="gpt-test", messages=[{"role": "user", "content": "Hi"}]
-        )
+    with key.openai() as client:
+        ask = client.chat.completions.create
+        with pytest.raises(openai.RateLimitError) as refusal:
+            ask(model="gpt-test", messages=[{"role": "user", "content": "Hi"}])
     assert refusal.value.code == "spending_limit_exceeded"
     assert "this API key" in refusal.value.message
-    assert len(requests_made) == 1
+    wait_for(bridge.calls)
+    assert len(bridge.calls()) == 1
     assert upstream.seen() == []
 
 

@@ -161,7 +161,7 @@ def test_missing_usage_is_estimated_and_marked(
     assert receipt.usage_source == "estimated"
     assert receipt.output_tokens == 10
     assert receipt.input_tokens > 0
-    assert receipt.cost_nanos and receipt.cost_nanos > 0
+    assert receipt.cost_nanos
 
 
 @pytest.mark.parametrize(

@@ -376,6 +376,12 @@ def upgrade() -> None:
         batch_op.create_index("ix_holds_account_id_state", ["account_id", "state"], unique=False)
         batch_op.create_index(batch_op.f("ix_holds_key_id"), ["key_id"], unique=False)
         batch_op.create_index(
+            "ix_holds_flagged",
+            ["admitted_at"],
+            unique=False,
+            sqlite_where=sa.text("flagged = 1"),
+        )
+        batch_op.create_index(
             "ix_holds_open",
             ["state", "owner"],
             unique=False,
@@ -487,6 +493,12 @@ def upgrade() -> None:
             "ix_balance_transactions_key_id_admitted_at", ["key_id", "admitted_at"], unique=False
         )
         batch_op.create_index(
+            "ix_balance_transactions_payments",
+            ["account_id", "sequence"],
+            unique=False,
+            sqlite_where=sa.text("kind != 'usage'"),
+        )
+        batch_op.create_index(
             batch_op.f("ix_balance_transactions_refunds_id"), ["refunds_id"], unique=False
         )
 
@@ -539,6 +551,12 @@ def upgrade() -> None:
     with op.batch_alter_table("calls", schema=None) as batch_op:
         batch_op.create_index(
             "ix_calls_account_id_started_at", ["account_id", "started_at"], unique=False
+        )
+        batch_op.create_index(
+            "ix_calls_errors",
+            ["account_id", "started_at"],
+            unique=False,
+            sqlite_where=sa.text("error_code IS NOT NULL"),
         )
         batch_op.create_index("ix_calls_key_id_started_at", ["key_id", "started_at"], unique=False)
         batch_op.create_index("ix_calls_started_at", ["started_at"], unique=False)
@@ -596,11 +614,15 @@ def downgrade() -> None:
     with op.batch_alter_table("calls", schema=None) as batch_op:
         batch_op.drop_index("ix_calls_started_at")
         batch_op.drop_index("ix_calls_key_id_started_at")
+        batch_op.drop_index("ix_calls_errors", sqlite_where=sa.text("error_code IS NOT NULL"))
         batch_op.drop_index("ix_calls_account_id_started_at")
 
     op.drop_table("calls")
     with op.batch_alter_table("balance_transactions", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_balance_transactions_refunds_id"))
+        batch_op.drop_index(
+            "ix_balance_transactions_payments", sqlite_where=sa.text("kind != 'usage'")
+        )
         batch_op.drop_index("ix_balance_transactions_key_id_admitted_at")
         batch_op.drop_index("ix_balance_transactions_account_id_sequence")
         batch_op.drop_index("ix_balance_transactions_account_id_admitted_at")
@@ -615,6 +637,7 @@ def downgrade() -> None:
 
     op.drop_table("retired_secrets")
     with op.batch_alter_table("holds", schema=None) as batch_op:
+        batch_op.drop_index("ix_holds_flagged", sqlite_where=sa.text("flagged = 1"))
         batch_op.drop_index("ix_holds_open", sqlite_where=sa.text("state IN ('held', 'unknown')"))
         batch_op.drop_index(batch_op.f("ix_holds_key_id"))
         batch_op.drop_index("ix_holds_account_id_state")

@@ -178,6 +178,12 @@ def load(session: Session) -> Catalog:
     )
 
 
+def target_of(row: Upstream, model: str = "") -> Target | None:
+    """The way to that model at an upstream; None if this release has no such provider."""
+    instance = _instance(row)
+    return instance.target(model) if instance else None
+
+
 class CatalogCache:
     """The snapshot of the newest version that was asked for; many threads share it."""
 

@@ -147,5 +147,5 @@ def _nice(amount_nanos: int) -> int:
     """The least 1, 2 or 5 times a power of ten that is not below the amount; AUD 1 for nothing."""
     if amount_nanos <= 0:
         return NANOS
-    power = 10 ** (len(str(amount_nanos)) - 1)
+    power = int("1".ljust(len(str(amount_nanos)), "0"))
     return next(power * times for times in (1, 2, 5, 10) if power * times >= amount_nanos)

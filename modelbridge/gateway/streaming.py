@@ -17,12 +17,19 @@ from modelbridge.money import format_amount
 from modelbridge.wire.sse import FrameReader, FrameTooLarge
 
 EVIDENCE_SECONDS = 2.0
+KEEP_ALIVE_SECONDS = 15.0
+KEEP_ALIVE = b": keep-alive\n\n"
 DRAIN_SECONDS = 60.0
 _log = logging.getLogger("modelbridge.gateway")
 
 
 class StreamBody:
-    """Bytes for the client, piece by piece. Settles before the last of them."""
+    """Bytes for the client, piece by piece. Settles before the last of them.
+
+    While the upstream is silent, comments keep proxies on the way from giving up.
+    """
+
+    keep_alive_seconds = KEEP_ALIVE_SECONDS
 
     def __init__(self, call: Call, charge: Charge, sent: Sent, relay: Relay) -> None:
         self._call, self._charge, self._sent, self._relay = call, charge, sent, relay
@@ -59,6 +66,8 @@ class StreamBody:
         """Read what has come; `_ended` when nothing more is to be read."""
         meter = self._relay.meter
         out = bytearray()
+        if not self._sent.exchange.wait(self.keep_alive_seconds):
+            return KEEP_ALIVE
         try:
             chunk = self._sent.exchange.read()
             for frame in self._frames.feed(chunk):

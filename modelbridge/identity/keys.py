@@ -206,8 +206,9 @@ def hint(key: ApiKey) -> str:
 def find_by_prefix(session: Session, text: str) -> list[ApiKey]:
     """The keys that `text` may mean: an id, a whole key, a hint, or 12 first characters or more.
 
-    A rotated key's earlier secrets mean it too, also when they work no longer. Only 12 characters of a key are stored, so what follows them in a longer prefix is not looked
-    at; a whole key, though, must be that very key.
+    A rotated key's earlier secrets mean it too, also when they work no longer. Only 12 characters
+    of a key are stored, so what follows them in a longer prefix is not looked at; a whole key,
+    though, must be that very key.
     """
     if len(text) < ids.PREFIX_LENGTH:
         return []

@@ -21,7 +21,7 @@ from modelbridge.errors import (
 from modelbridge.ledger import sql
 from modelbridge.ledger.windows import window_end, window_start
 from modelbridge.money import MAX_NANOS, format_amount
-from modelbridge.store.statements import Cursor
+from modelbridge.store.statements import Cursor, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +137,36 @@ def live_payer(cursor: Cursor, key_id: str, now_micros: int) -> sql.Payer:
 def funds(cursor: Cursor, key_id: str, payer: sql.Payer, now: datetime) -> Funds:
     """What a call with this key may spend now; makes sure that the windows' rows exist."""
     purses = [Purse("balance", payer.balance - payer.held, payer.balance)]
-    for name, subject_id, limit, window in (
-        ("key_limit", key_id, payer.key_limit, payer.key_window),
-        ("account_limit", payer.account_id, payer.account_limit, payer.account_window),
+    for name, subject_id, limit, window, usage in (
+        ("key_limit", key_id, payer.key_limit, payer.key_window, sql.USAGE_OF_KEY),
+        (
+            "account_limit",
+            payer.account_id,
+            payer.account_limit,
+            payer.account_window,
+            sql.USAGE_OF_ACCOUNT,
+        ),
     ):
         start = window_start(window, payer.time_zone, now)
+        resets_at = window_end(window, payer.time_zone, now)
         row = sql.SPENDING.row(cursor, subject_id=subject_id, start=start)
-        if row is None:
-            sql.OPEN_WINDOW.run(cursor, subject_id=subject_id, start=start)
+        spent, held = row or (_open_window(cursor, usage, subject_id, start, resets_at), 0)
         if limit is not None:
-            spent, held = row or (0, 0)
-            resets_at = window_end(window, payer.time_zone, now)
             purses.append(Purse(name, limit - spent - held, limit - spent, limit, resets_at))
     return Funds(tuple(purses), payer.account_kind)
+
+
+def _open_window(
+    cursor: Cursor, usage: Statement, subject_id: str, start: int, end: datetime | None
+) -> int:
+    """The window has its row; returns what was spent in it, in nano-AUD.
+
+    That is nothing, unless the clock was set back, or the window changed, between two calls in it.
+    """
+    until = clock.to_micros(end) if end else MAX_NANOS
+    (spent,) = usage.row(cursor, subject_id=subject_id, start=start, end=until) or (0,)
+    sql.OPEN_WINDOW.run(cursor, subject_id=subject_id, start=start, spent=spent)
+    return int(spent)
 
 
 def settle(cursor: Cursor, hold_id: str, cost_nanos: int, *, flag: bool = False) -> int | None:

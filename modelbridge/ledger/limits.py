@@ -87,7 +87,8 @@ def set_account_time_zone(session: Session, account_id: str, time_zone: str) -> 
     if account.time_zone == time_zone:
         return
     account.time_zone = time_zone
-    _reseat_account(session, account)
+    if account.limit_window != "none":
+        _reseat_account(session, account)
     for key in session.scalars(
         select(ApiKey).where(ApiKey.account_id == account_id, ApiKey.limit_window != "none")
     ):

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, case, exists, insert, or_, select, update
+from sqlalchemy import Column, and_, bindparam, case, exists, func, insert, or_, select, update
 
 from modelbridge.store.statements import Statement
 from modelbridge.store.tables import (
@@ -96,10 +96,26 @@ OPEN_WINDOW = Statement(
     insert(_spending).values(
         subject_id=bindparam("subject_id"),
         window_start=bindparam("start"),
-        spent_nanos=0,
+        spent_nanos=bindparam("spent"),
         held_nanos=0,
     )
 )
+
+
+def _usage_of(subject: Column[str]) -> Statement:
+    """What the postings say that a key or an account spent between two moments."""
+    return Statement(
+        select(func.coalesce(-func.sum(_postings.c.amount_nanos), 0)).where(
+            subject == bindparam("subject_id"),
+            _postings.c.kind == "usage",
+            _postings.c.admitted_at >= bindparam("start"),
+            _postings.c.admitted_at < bindparam("end"),
+        )
+    )
+
+
+USAGE_OF_KEY = _usage_of(_postings.c.key_id)
+USAGE_OF_ACCOUNT = _usage_of(_postings.c.account_id)
 
 RESERVE_ACCOUNT = Statement(
     update(_accounts)

@@ -19,7 +19,7 @@ from urllib3.response import HTTPResponse
 from modelbridge import clock, jsonio
 from modelbridge.config import Settings
 from modelbridge.errors import BridgeError, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
-from modelbridge.upstream.connections import READ_BYTES, Adapter
+from modelbridge.upstream.connections import READ_BYTES, Adapter, Answer
 from modelbridge.upstream.credentials import CredentialError
 from modelbridge.upstream.line import Line, on
 from modelbridge.upstream.watch import Watch
@@ -175,6 +175,24 @@ class Exchange:
         self._ended = True
         self.close()
         return b""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most that long for `read` to have something to say; False: still nothing.
+
+        Time spent here counts for the idle deadline.
+        """
+        if self._ended or self._raw is None or self._line.error is not None:
+            return True
+        if self._waiting_since is None:
+            self._waiting_since = clock.monotonic()
+        answer = getattr(self._raw, "_fp", None)
+        try:
+            ready = answer.ready(seconds) if isinstance(answer, Answer) else True
+        except (OSError, ValueError):  # closed by a cut meanwhile: `read` says how
+            ready = True
+        if ready:
+            self._waiting_since = None
+        return ready
 
     def read_all(self, limit: int) -> bytes:
         """The whole body. Raises UpstreamError above `limit` bytes, and whatever `read` raises."""

@@ -6,6 +6,7 @@ a connection that was idle for long, or was cut, or got more bytes than it shoul
 """
 
 import http.client
+import select
 import socket
 import ssl
 import threading
@@ -29,13 +30,15 @@ MAX_IDLE_SECONDS = 20.0
 READ_BYTES = 64 * 1024
 
 
-class _Answer(http.client.HTTPResponse):
+class Answer(http.client.HTTPResponse):
     """An answer whose `read1` gives everything that has arrived, and tells a truncated body."""
 
     def __init__(self, sock: socket.socket, method: str | None, connection: "_Connection") -> None:
         super().__init__(sock, method=method)
         self._connection = connection
+        self._socket = sock
         self._framing: Framing = Length(0)
+        self._buffer_may_hold_some = True
 
     def begin(self) -> None:
         super().begin()
@@ -63,6 +66,30 @@ class _Answer(http.client.HTTPResponse):
                 return payload
         return b""
 
+    def ready(self, seconds: float) -> bool:
+        """Whether `read1` has something to say within that time, be it the end or an error."""
+        if self.fp is None or self._framing.ended or self._holds_some():
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def _holds_some(self) -> bool:
+        """Bytes that are not on the socket any more: TLS's, or what came with the head."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        if not self._buffer_may_hold_some or self.fp is None:
+            return False
+        self._buffer_may_hold_some = False  # READ_BYTES is more than the buffer: read1 empties it
+        patience = self._socket.gettimeout()
+        self._socket.settimeout(0)
+        try:
+            return bool(self.fp.peek(1))
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        finally:
+            self._socket.settimeout(patience)
+
     def _close_conn(self) -> None:
         self._connection.line.detach()
         super()._close_conn()  # type: ignore[misc]  # the standard library's own, undocumented
@@ -74,7 +101,7 @@ class _Connection(HTTPConnection):
     line: Line
     idle_since = 0.0
     unsound = False
-    _answer: _Answer | None = None
+    _answer: Answer | None = None
 
     def _new_conn(self) -> socket.socket:
         self.line = current()
@@ -98,7 +125,7 @@ class _Connection(HTTPConnection):
     def response_class(  # type: ignore[override]  # a class there; called the same way
         self, sock: socket.socket, *_: object, method: str | None = None
     ) -> http.client.HTTPResponse:
-        self._answer = _Answer(sock, method, self)
+        self._answer = Answer(sock, method, self)
         return self._answer
 
     def getresponse(self) -> Urllib3Response:  # type: ignore[override]  # as in urllib3

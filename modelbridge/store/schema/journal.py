@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelbridge.store.schema.base import Base
@@ -19,6 +19,12 @@ class Call(Base):
         Index("ix_calls_account_id_started_at", "account_id", "started_at"),
         Index("ix_calls_key_id_started_at", "key_id", "started_at"),
         Index("ix_calls_started_at", "started_at"),
+        Index(
+            "ix_calls_errors",
+            "account_id",
+            "started_at",
+            sqlite_where=text("error_code IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

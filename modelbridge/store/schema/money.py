@@ -59,6 +59,12 @@ class BalanceTransaction(Base):
         CheckConstraint("(kind = 'usage') = (hold_id IS NOT NULL)", name="usage_has_hold"),
         CheckConstraint("kind <> 'usage' OR amount_nanos <= 0", name="usage_takes"),
         Index("ix_balance_transactions_account_id_sequence", "account_id", "sequence"),
+        Index(
+            "ix_balance_transactions_payments",
+            "account_id",
+            "sequence",
+            sqlite_where=text("kind != 'usage'"),
+        ),
         Index("ix_balance_transactions_key_id_admitted_at", "key_id", "admitted_at"),
         Index("ix_balance_transactions_account_id_admitted_at", "account_id", "admitted_at"),
     )
@@ -98,6 +104,7 @@ class Hold(Base):
             "charged_nanos IS NULL OR charged_nanos BETWEEN 0 AND amount_nanos", name="charged"
         ),
         Index("ix_holds_open", "state", "owner", sqlite_where=text("state IN ('held', 'unknown')")),
+        Index("ix_holds_flagged", "admitted_at", sqlite_where=text("flagged = 1")),
         Index("ix_holds_account_id_state", "account_id", "state"),
     )
 

@@ -1,0 +1,28 @@
+"""Administration. Importing the package gives the blueprint all its pages."""
+
+from modelbridge.dashboard.admin import (
+    audit,
+    feedback,
+    fx,
+    models,
+    places,
+    settings,
+    state,
+    upstreams,
+    users,
+)
+from modelbridge.dashboard.admin.guard import pages, require_admin
+
+__all__ = [
+    "audit",
+    "feedback",
+    "fx",
+    "models",
+    "pages",
+    "places",
+    "require_admin",
+    "settings",
+    "state",
+    "upstreams",
+    "users",
+]

@@ -1,0 +1,93 @@
+"""How the bridge is: its books, its upstreams, and what wants an administrator's attention."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flask import flash, redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from modelbridge.catalog import admin as arrangement
+from modelbridge.catalog import fx
+from modelbridge.dashboard.admin.guard import note, pages
+from modelbridge.dashboard.services import bridge
+from modelbridge.gateway import books
+from modelbridge.store.tables import Hold, Shortfall, Upstream
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamState:
+    """An upstream and what recent calls told of it. `state`: working, failing, resting, idle."""
+
+    row: Upstream
+    state: str
+    failures: int
+    rest_seconds: int
+    worked_at: datetime | None
+    failed_at: datetime | None
+
+
+@pages.get("", endpoint="index")
+def index() -> ResponseReturnValue:
+    """The first page of the administration."""
+    with bridge().database.reading() as session:
+        checks = books.latest(session, 10)
+        upstreams = upstream_states(session)
+        rate = fx.current(session)
+        flagged = list(
+            session.scalars(
+                select(Hold).where(Hold.flagged).order_by(Hold.admitted_at.desc()).limit(_SHOWN)
+            )
+        )
+        shortfalls = session.execute(
+            select(func.count(), func.coalesce(func.sum(Shortfall.amount_nanos), 0))
+        ).one()
+    return render_template(
+        "admin/state.html",
+        checks=checks,
+        upstreams=upstreams,
+        rate=rate,
+        shipped=fx.SHIPPED,
+        flagged=flagged,
+        shortfalls=shortfalls,
+        hours=bridge().settings.books_check_hours,
+    )
+
+
+@pages.post("/books/check", endpoint="books_check")
+def check_books() -> ResponseReturnValue:
+    """The books are checked now, and the outcome is kept."""
+    database = bridge().database
+    outcome = books.check_now(database)
+    with database.transaction() as session:
+        note(session, "books.check", "books", outcome.id, "The books", ok=outcome.ok)
+    words = "The books add up." if outcome.ok else "The books do NOT add up: see below."
+    flash(words, "success" if outcome.ok else "danger")
+    return redirect(url_for("admin.index"), 303)
+
+
+def upstream_states(session: Session) -> list[UpstreamState]:
+    """Every upstream in the order in which they were added."""
+    seen = bridge().gateway.health.snapshot()
+    return [_state(row, seen.get(row.id, {})) for row in arrangement.list_upstreams(session)]
+
+
+def _state(row: Upstream, told: dict[str, Any]) -> UpstreamState:
+    failures, rest = told.get("failures", 0), round(told.get("rest_seconds", 0))
+    state = "idle" if not told else "resting" if rest else "failing" if failures else "working"
+    return UpstreamState(
+        row,
+        state,
+        failures,
+        rest,
+        _moment(told.get("worked_at")),
+        _moment(told.get("failed_at")),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

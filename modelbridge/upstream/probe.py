@@ -1,0 +1,77 @@
+"""Testing a connection: one cheap request that costs nothing, and what came of it in words."""
+
+import threading
+from dataclasses import dataclass
+
+from modelbridge import jsonio
+from modelbridge.errors import BridgeError, UpstreamTimeout
+from modelbridge.upstream.client import UpstreamClient
+from modelbridge.wire.target import Target, WireRequest
+
+PATIENCE_SECONDS = 10.0
+_MOST_BYTES = 8 * 2**20
+_CHAT_PATH = "/chat/completions"
+_ANTHROPIC = "anthropic_messages"
+_ANTHROPIC_HEADERS = {"anthropic-version": "2023-06-01"}
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a test told. `words` are ours: nothing that the provider wrote is in them."""
+
+    ok: bool
+    words: str
+
+
+def probe(client: UpstreamClient, target: Target) -> Probe:
+    """Asks the upstream for its list of models, and waits ten seconds at most."""
+    exchange = client.open(target, _request(target), stream=False)
+    late = UpstreamTimeout(f"It did not answer within {PATIENCE_SECONDS:.0f} seconds.")
+    alarm = threading.Timer(PATIENCE_SECONDS, exchange.cut, (late,))
+    alarm.daemon = True
+    alarm.start()
+    try:
+        exchange.start()
+        if exchange.status != 200:
+            return Probe(False, _refusal(exchange.status))
+        return _read(exchange.read_all(_MOST_BYTES))
+    except BridgeError as error:
+        return Probe(False, error.message)
+    finally:
+        alarm.cancel()
+        exchange.close()
+
+
+def _request(target: Target) -> WireRequest:
+    """GET of the list of models, beside the path of the calls."""
+    if target.dialect == _ANTHROPIC:
+        return WireRequest("/v1/models", {}, _ANTHROPIC_HEADERS, method="GET")
+    path = target.quirks.paths.get(target.dialect, _CHAT_PATH)
+    return WireRequest(path.removesuffix(_CHAT_PATH) + "/models", {}, method="GET")
+
+
+def _refusal(status: int) -> str:
+    if status in (401, 403):
+        return f"It answers, but refuses the API key (status {status}). Replace the key."
+    if status == 404:
+        return (
+            "It answers, but has no list of models at this address (status 404). Check the base "
+            "URL; if the provider publishes no list, only a call can tell."
+        )
+    if status == 429:
+        return "It answers, but says that we ask too often just now (status 429)."
+    if status >= 500:
+        return f"It answers with a failure of its own (status {status}). Try again later."
+    return f"It answers with status {status}, which is not what a list of models looks like."
+
+
+def _read(body: bytes) -> Probe:
+    try:
+        found = jsonio.loads(body)
+    except ValueError:
+        found = None
+    models = found.get("data") if isinstance(found, dict) else found
+    if not isinstance(models, list):
+        return Probe(False, "It answers, but not with a list of models. Check the base URL.")
+    count = "1 model" if len(models) == 1 else f"{len(models)} models"
+    return Probe(True, f"It works: the API key is accepted and the list has {count}.")
