@@ -22,6 +22,7 @@ class Settings:
     host: str
     port: int
     threads: int
+    one_core: bool
     database_url: str
     public_url: str
     secret_key: str
@@ -81,6 +82,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         host=host,
         port=port,
         threads=_integer(env, "MODELBRIDGE_THREADS", 1016, 2, 20_000),
+        one_core=_switch(env, "MODELBRIDGE_ONE_CORE", default=True),
         database_url=_database_url(env, data_dir),
         public_url=_public_url(env, host, port),
         secret_key=secret_key,
@@ -136,6 +138,13 @@ def _integer(env: Mapping[str, str], name: str, default: int, least: int, most: 
     if not least <= value <= most:
         raise SettingsError(f"{name} must be between {least} and {most}, not {value}")
     return value
+
+
+def _switch(env: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = (env.get(name) or ("on" if default else "off")).lower()
+    if text not in ("on", "off"):
+        raise SettingsError(f"{name} must be on or off, not {text!r}")
+    return text == "on"
 
 
 def _number(env: Mapping[str, str], name: str, default: float, unit: str = "seconds") -> float:

@@ -1,18 +1,21 @@
 """`python app.py`: one process that serves with waitress until it is told to stop, then drains."""
 
 import logging
+import os
 import resource
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
-from waitress.server import create_server
+from waitress.server import BaseWSGIServer, create_server
+from waitress.task import ErrorTask
 
 from modelbridge import clock, config
 from modelbridge.catalog import prices
@@ -21,6 +24,7 @@ from modelbridge.factory import Bridge, create_app
 from modelbridge.first_start import greeting
 from modelbridge.store.lock import LockFile
 from modelbridge.store.migrate import SchemaError
+from modelbridge.v1.errors import server_refusal
 
 STACK_BYTES = 2**20
 _log = logging.getLogger("modelbridge")
@@ -58,6 +62,8 @@ def _serve_alone(settings: Settings) -> int:
 
 
 def _serve(app: Flask, bridge: Bridge, settings: Settings) -> int:
+    if settings.one_core:
+        keep_to_one_core()
     threading.stack_size(STACK_BYTES)
     _raise_file_limit(settings.threads)
     for line in greeting(bridge):
@@ -85,7 +91,7 @@ def make_server(app: Flask, settings: Settings, sockets: dict[int, Any]) -> Any:
 
     docs/decisions/0004-waitress.md says why each of these settings is what it is.
     """
-    return create_server(
+    server = create_server(
         app,
         map=sockets,
         host=settings.host,
@@ -101,6 +107,58 @@ def make_server(app: Flask, settings: Settings, sockets: dict[int, Any]) -> Any:
         max_request_body_size=4 * settings.max_body_bytes,
         clear_untrusted_proxy_headers=True,
     )
+    for listener in sockets.values():
+        if isinstance(listener, BaseWSGIServer):
+            listener.channel_class = Channel
+    return server
+
+
+class Refusal(ErrorTask):  # type: ignore[misc]
+    """What waitress refuses by itself (a body far too large, broken HTTP), in JSON as all else."""
+
+    def execute(self) -> None:
+        """Write the answer; the connection closes behind it."""
+        error = self.request.error
+        headers, body = server_refusal(error.code, error.body)
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.extend(headers.items())
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A client's connection that does not keep the main loop awake while a worker writes to it.
+
+    waitress asks to be told as soon as the socket can be written while a worker is in the middle
+    of sending; it is told at once, cannot take the lock, and goes round again, for every stream.
+    Here it asks only when nobody is sending; the worker wakes the loop itself if bytes stay.
+    """
+
+    error_task_class = Refusal
+
+    def writable(self) -> bool:
+        """Whether the main loop has something to send."""
+        if self.will_close or self.close_when_flushed:
+            return True
+        if not self.total_outbufs_len:
+            return False
+        if self.requests:
+            if not self.outbuf_lock.acquire(False):
+                return False
+            self.outbuf_lock.release()
+        return bool(self.total_outbufs_len)
+
+
+def keep_to_one_core() -> None:
+    """The process stays on one of its cores: two that fight for one interpreter lock lose by it.
+
+    docs/decisions/0006-one-core.md has the figures.
+    """
+    with suppress(AttributeError, OSError):  # not Linux, or not allowed
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) > 1:
+            os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
 
 
 def turn(sockets: dict[int, Any], seconds: float = 1.0) -> None:

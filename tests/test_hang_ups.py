@@ -1,5 +1,6 @@
 """Clients that leave, keys that are revoked, processes that die: charged what it came to."""
 
+import json
 import socket
 import time
 from urllib.parse import urlsplit
@@ -180,3 +181,35 @@ def test_comments_keep_a_silent_stream_alive(
         assert next(line for line in lines if line.startswith(b":")) == b": keep-alive"
         upstream.open("door")
         assert b"data: [DONE]" in list(lines)
+
+
+@pytest.mark.parametrize(("switch", "source"), [("close", "estimated"), ("drain", "reported")])
+def test_the_operator_may_say_what_a_hang_up_does_at_an_upstream(
+    bridge: TestBridge, key: Key, upstream: HostileUpstream, switch: str, source: str
+) -> None:
+    from modelbridge.catalog import admin
+
+    with bridge.database.transaction() as session:
+        admin.set_on_hang_up(session, "hostile", switch)
+    upstream.will(stream(20, 0.02, stops_when_client_leaves=False))
+    leave_after(bridge, key, upstream, 3)
+    wait_for(bridge.calls)
+    assert bridge.last_call().usage_source == source
+
+
+def test_a_slow_client_gets_every_byte_and_delays_nobody(
+    bridge: TestBridge, key: Key, upstream: HostileUpstream
+) -> None:
+    words = "".join(f"word{number} " for number in range(40_000))
+    upstream.will(stream(400, text=words, completion_tokens=1000), reply("quick"))
+    with key.stream() as answer:
+        time.sleep(0.5)  # nothing is read: what the sockets cannot hold waits in the bridge
+        started = time.monotonic()
+        assert key.chat().status_code == 200
+        assert time.monotonic() - started < 2
+        pieces = [
+            json.loads(line.removeprefix(b"data: "))["choices"][0]["delta"].get("content", "")
+            for line in answer.iter_lines(chunk_size=257)
+            if line.startswith(b"data: {")
+        ]
+    assert "".join(pieces) == words

@@ -117,7 +117,11 @@ def upgrade() -> None:
         sa.Column("provider", sa.String(), nullable=False),
         sa.Column("base_url", sa.String(), nullable=False),
         sa.Column("credential", sa.String(), nullable=True),
+        sa.Column("on_hang_up", sa.String(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "on_hang_up IN ('auto', 'drain', 'close')", name=op.f("ck_upstreams_on_hang_up")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_upstreams")),
         sa.UniqueConstraint("name", name=op.f("uq_upstreams_name")),
     )
@@ -311,8 +315,8 @@ def upgrade() -> None:
 
     op.create_table(
         "daily_usage",
-        sa.Column("day", sa.String(), nullable=False),
         sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("day", sa.String(), nullable=False),
         sa.Column("key_id", sa.String(), nullable=False),
         sa.Column("user_id", sa.String(), nullable=False),
         sa.Column("model", sa.String(), nullable=False),
@@ -327,11 +331,10 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["key_id"], ["api_keys.id"], name=op.f("fk_daily_usage_key_id")),
         sa.PrimaryKeyConstraint(
-            "day", "account_id", "key_id", "user_id", "model", "mode", name=op.f("pk_daily_usage")
+            "account_id", "day", "key_id", "user_id", "model", "mode", name=op.f("pk_daily_usage")
         ),
+        sqlite_with_rowid=False,
     )
-    with op.batch_alter_table("daily_usage", schema=None) as batch_op:
-        batch_op.create_index("ix_daily_usage_account_id_day", ["account_id", "day"], unique=False)
 
     op.create_table(
         "holds",
@@ -374,13 +377,10 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("holds", schema=None) as batch_op:
         batch_op.create_index("ix_holds_account_id_state", ["account_id", "state"], unique=False)
-        batch_op.create_index(batch_op.f("ix_holds_key_id"), ["key_id"], unique=False)
         batch_op.create_index(
-            "ix_holds_flagged",
-            ["admitted_at"],
-            unique=False,
-            sqlite_where=sa.text("flagged = 1"),
+            "ix_holds_flagged", ["admitted_at"], unique=False, sqlite_where=sa.text("flagged = 1")
         )
+        batch_op.create_index(batch_op.f("ix_holds_key_id"), ["key_id"], unique=False)
         batch_op.create_index(
             "ix_holds_open",
             ["state", "owner"],
@@ -637,15 +637,12 @@ def downgrade() -> None:
 
     op.drop_table("retired_secrets")
     with op.batch_alter_table("holds", schema=None) as batch_op:
-        batch_op.drop_index("ix_holds_flagged", sqlite_where=sa.text("flagged = 1"))
         batch_op.drop_index("ix_holds_open", sqlite_where=sa.text("state IN ('held', 'unknown')"))
         batch_op.drop_index(batch_op.f("ix_holds_key_id"))
+        batch_op.drop_index("ix_holds_flagged", sqlite_where=sa.text("flagged = 1"))
         batch_op.drop_index("ix_holds_account_id_state")
 
     op.drop_table("holds")
-    with op.batch_alter_table("daily_usage", schema=None) as batch_op:
-        batch_op.drop_index("ix_daily_usage_account_id_day")
-
     op.drop_table("daily_usage")
     with op.batch_alter_table("one_time_links", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_one_time_links_user_id"))

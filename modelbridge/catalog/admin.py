@@ -15,6 +15,7 @@ from modelbridge.catalog.providers import PROVIDERS
 from modelbridge.store.tables import Model, Route, Upstream
 
 _UPSTREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+ON_HANG_UP = ("auto", "drain", "close")
 _MAX_NAME = 200
 _MAX_TOKENS = 1_000_000_000
 
@@ -71,6 +72,16 @@ def set_credential(session: Session, name: str, sealed: str | None) -> Upstream:
     """The upstream's calls use this sealed credential from now on. Raises ValueError: unknown."""
     row = _upstream(session, name)
     row.credential = sealed
+    session.flush()
+    return row
+
+
+def set_on_hang_up(session: Session, name: str, what: str) -> Upstream:
+    """When a client leaves in mid-stream: `auto`, `drain` or `close`. Raises ValueError."""
+    if what not in ON_HANG_UP:
+        raise ValueError(f"on hang-up: {what!r} is not one of {', '.join(ON_HANG_UP)}")
+    row = _upstream(session, name)
+    row.on_hang_up = what
     session.flush()
     return row
 

@@ -68,6 +68,7 @@ class _Instance:
     base_url: str
     created_at: datetime
     provider: Provider
+    on_hang_up: str
 
     def target(self, model: str) -> Target:
         return Target(
@@ -79,8 +80,15 @@ class _Instance:
             auth=self.provider.auth,
             model=model,
             quirks=self.provider.quirks,
-            cancel_stops_billing=self.provider.cancel_stops_billing,
+            cancel_stops_billing=self._cancels,
         )
+
+    @property
+    def _cancels(self) -> bool:
+        """Whether to close the connection when the client has left; the operator may say."""
+        if self.on_hang_up == "auto":
+            return self.provider.cancel_stops_billing
+        return self.on_hang_up == "close"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +218,7 @@ def _instance(row: Upstream) -> _Instance | None:
     if provider is None:
         _log.warning("upstream %s: unknown provider %s, left out", row.name, row.provider)
         return None
-    return _Instance(row.id, row.name, row.base_url, row.created_at, provider)
+    return _Instance(row.id, row.name, row.base_url, row.created_at, provider, row.on_hang_up)
 
 
 def _read_model(row: Model, instances: Mapping[str, _Instance]) -> _Added:

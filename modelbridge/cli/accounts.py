@@ -5,7 +5,15 @@ from flask.cli import with_appcontext
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelbridge.cli.common import Command, Group, bridge, find_payer, read_limit, transaction
+from modelbridge.cli.common import (
+    Command,
+    Group,
+    bridge,
+    find_payer,
+    note,
+    read_limit,
+    transaction,
+)
 from modelbridge.cli.output import amount, as_json, hint, limit_of
 from modelbridge.identity.keys import WINDOWS
 from modelbridge.ledger.accounts import AccountView, account_view
@@ -36,6 +44,12 @@ def topup(account: str, credit: str, reference: str | None) -> None:
         payer = find_payer(session, account)
         repeated = _is_known(session, reference)
         top_up(session, payer.account.id, amount_nanos, reference=reference)
+        if not repeated:
+            shown = format_amount(amount_nanos)
+            note(
+                session, "account.top_up", "account", payer.account.id, payer.label,
+                amount=shown, reference=reference,
+            )  # fmt: skip
         view = account_view(session, payer.account.id)
     if repeated:
         hint(f"The reference {reference!r} was credited before: nothing was added this time.")
@@ -73,7 +87,9 @@ def set_limit(account: str, limit: str, window: str | None) -> None:
     with transaction() as session:
         payer = find_payer(session, account)
         set_account_limit(session, payer.account.id, limit_nanos, window or "none")
-    click.echo(f"The spending limit of {payer.label}: {limit_of(limit_nanos, window or 'none')}.")
+        shown = limit_of(limit_nanos, window or "none")
+        note(session, "account.limit", "account", payer.account.id, payer.label, limit=shown)
+    click.echo(f"The spending limit of {payer.label}: {shown}.")
 
 
 def _is_known(session: Session, reference: str | None) -> bool:

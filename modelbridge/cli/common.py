@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from modelbridge.config import Settings
 from modelbridge.errors import BridgeError
-from modelbridge.identity import teams, users
+from modelbridge.identity import auditlog, teams, users
 from modelbridge.money import parse_amount
 from modelbridge.store.database import Database
 from modelbridge.store.migrate import SchemaError
@@ -70,6 +70,21 @@ def transaction() -> Iterator[Session]:
     """A session that commits on normal exit; any exception undoes everything."""
     with bridge().database.transaction() as session:
         yield session
+
+
+def note(
+    session: Session, action: str, kind: str, subject_id: str, subject: str, **details: Any
+) -> None:
+    """The audit log tells that the command line did this, if the transaction commits."""
+    auditlog.record(
+        session,
+        actor=None,
+        action=action,
+        subject_kind=kind,
+        subject_id=subject_id,
+        subject=subject,
+        details=details or None,
+    )
 
 
 def find_user(session: Session, email: str) -> User:

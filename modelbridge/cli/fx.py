@@ -3,7 +3,7 @@
 import click
 
 from modelbridge.catalog.fx import set_rate
-from modelbridge.cli.common import Group, transaction
+from modelbridge.cli.common import Group, note, transaction
 from modelbridge.money import format_amount, parse_amount
 
 
@@ -21,4 +21,6 @@ def set_fx(aud_per_usd: str) -> None:
         raise ValueError(f"AUD_PER_USD: a rate is more than 0, not {aud_per_usd}")
     with transaction() as session:
         kept = set_rate(session, rate_nanos)
+        subject = f"{format_amount(rate_nanos)} AUD per USD"
+        note(session, "fx.set", "fx", str(kept.version), subject)
     click.echo(f"1 USD is {format_amount(kept.aud_per_usd_nanos)} AUD from the next call on.")

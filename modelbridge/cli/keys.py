@@ -14,6 +14,7 @@ from modelbridge.cli.common import (
     bridge,
     find_payer,
     find_user,
+    note,
     read_limit,
     transaction,
 )
@@ -68,6 +69,7 @@ def create(
             expires_at=_expiry(expires, payer),
             models=None if models is None else [part.strip() for part in models.split(",")],
         )
+        _note(session, "key.create", made.row, account=payer.label, mode=made.row.mode)
         remarks = _remarks(session, made, payer)
     click.echo(made.secret)
     for remark in remarks:
@@ -111,9 +113,15 @@ def revoke(id_or_prefix: str) -> None:
     with transaction() as session:
         found = _the_one(keys.find_by_prefix(session, id_or_prefix), id_or_prefix)
         fresh = keys.revoke(session, found)
+        if fresh:
+            _note(session, "key.revoke", found)
     which = f"{found.id} {keys.hint(found)} ({found.name})"
     when = moment(found.revoked_at)
     click.echo(f"Revoked {which}." if fresh else f"{which} was revoked before, at {when}.")
+
+
+def _note(session: Session, action: str, key: ApiKey, **details: str) -> None:
+    note(session, action, "key", key.id, f"{key.name} ({key.prefix}…)", **details)
 
 
 def _holder(session: Session, payer: Payer, email: str | None) -> User | None:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelbridge.catalog import admin, routes
 from modelbridge.catalog.routes import Catalog, Offer
-from modelbridge.cli.common import Group, bridge, transaction
+from modelbridge.cli.common import Group, bridge, note, transaction
 from modelbridge.cli.output import hint, shown, table
 from modelbridge.money import format_amount
 
@@ -70,6 +70,11 @@ def add(
             context_window=context_window,
             max_output=max_output,
         )
+        note(
+            session, "model.add", "model", public, public,
+            targets=[f"{r.upstream.name}/{r.upstream_model}" for r in made.routes],
+            prices=made.prices, free=free,
+        )  # fmt: skip
         unpriced = list(_unpriced(session, made.name))
     click.echo(f"Added {made.name}.")
     for target in unpriced:
@@ -111,6 +116,7 @@ def remove(public: str) -> None:
     """Remove what was added under the name PUBLIC."""
     with transaction() as session:
         admin.remove_model(session, public)
+        note(session, "model.remove", "model", public, public)
         still = routes.load(session).offered(public)
     click.echo(f"Removed {public}.")
     if still is not None:

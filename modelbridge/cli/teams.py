@@ -2,8 +2,8 @@
 
 import click
 
-from modelbridge.cli.common import Group, find_team, find_user, transaction
-from modelbridge.identity import teams
+from modelbridge.cli.common import Group, find_team, find_user, note, transaction
+from modelbridge.identity import preferences, teams
 from modelbridge.ledger.accounts import open_account
 
 
@@ -18,12 +18,14 @@ def team() -> None:
 def create(name: str, owner: str) -> None:
     """Make the team NAME; as an ACCOUNT it is written team:NAME."""
     with transaction() as session:
+        zone = preferences.default_time_zone(session)
         made = teams.create_team(
             session,
             name=name,
             owner=find_user(session, owner),
-            account_id=open_account(session, "team").id,
+            account_id=open_account(session, "team", zone).id,
         )
+        note(session, "team.create", "team", made.id, made.name, owner=owner)
     click.echo(f"Made team:{made.name}.")
 
 
@@ -36,4 +38,7 @@ def add(name: str, email: str, role: str) -> None:
     with transaction() as session:
         group, person = find_team(session, name), find_user(session, email)
         member = teams.add_member(session, group, person, role)
+        note(
+            session, "team.add_member", "team", group.id, group.name, member=person.email, role=role
+        )
     click.echo(f"{person.email} is {member.role} of team:{group.name}.")

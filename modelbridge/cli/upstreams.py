@@ -4,7 +4,14 @@ import click
 
 from modelbridge.catalog import admin
 from modelbridge.catalog.providers import PROVIDERS, Provider
-from modelbridge.cli.common import Group, ask_credential, bridge, read_credential, transaction
+from modelbridge.cli.common import (
+    Group,
+    ask_credential,
+    bridge,
+    note,
+    read_credential,
+    transaction,
+)
 from modelbridge.cli.output import hint, moment, shown, table
 from modelbridge.upstream import addresses, credentials
 
@@ -36,6 +43,10 @@ def add(
         made = admin.add_upstream(
             session, name=name, provider=row, base_url=address, sealed_credential=sealed
         )
+        note(
+            session, "upstream.add", "upstream", made.id, made.name,
+            provider=made.provider, base_url=made.base_url,
+        )  # fmt: skip
     click.echo(f"Added {made.name}: {provider.title} at {made.base_url}.")
     if secret is None and provider.auth != "none":
         hint(f"It has no API key. If it wants one: `flask upstream set-key {made.name}`.")
@@ -63,7 +74,9 @@ def list_upstreams() -> None:
 def remove(name: str) -> None:
     """Remove the upstream NAME and its API key."""
     with transaction() as session:
+        gone = admin.find_upstream(session, name)
         admin.remove_upstream(session, name)
+        note(session, "upstream.remove", "upstream", gone.id if gone else "", name)
     click.echo(f"Removed {name}.")
 
 
@@ -82,7 +95,22 @@ def set_key(name: str, api_key_stdin: bool, api_key_env: str | None) -> None:
         if found is None:
             raise ValueError(f"NAME: there is no upstream {name!r}; see `flask upstream list`")
         admin.set_credential(session, name, credentials.seal(master_key, found.id, secret))
+        note(session, "upstream.credential", "upstream", found.id, name)
     click.echo(f"{name} uses the new API key from its next call on.")
+
+
+@upstream.command("on-hang-up")
+@click.argument("name")
+@click.argument("what", type=click.Choice(admin.ON_HANG_UP))
+def on_hang_up(name: str, what: str) -> None:
+    """When a client leaves in mid-stream: drain the answer, close the connection, or auto.
+
+    auto closes only where the provider then stops billing, and drains everywhere else.
+    """
+    with transaction() as session:
+        row = admin.set_on_hang_up(session, name, what)
+        note(session, "upstream.on_hang_up", "upstream", row.id, name, what=what)
+    click.echo(f"{name}: {what}, from the next call on.")
 
 
 def _provider(row: str) -> Provider:

@@ -2,9 +2,9 @@
 
 import click
 
-from modelbridge.cli.common import Group, bridge, find_user, read_secret, transaction
+from modelbridge.cli.common import Group, bridge, find_user, note, read_secret, transaction
 from modelbridge.cli.output import amount, hint, moment, shown, table
-from modelbridge.identity import keys, links, passwords, users
+from modelbridge.identity import keys, links, passwords, preferences, users
 from modelbridge.ledger.accounts import open_account
 from modelbridge.store.tables import User
 
@@ -28,13 +28,15 @@ def create(email: str, admin: bool, password_stdin: bool) -> None:
     """
     password_hash = _read_password(users.clean_email(email)) if password_stdin else None
     with transaction() as session:
+        zone = preferences.default_time_zone(session)
         made = users.create_user(
             session,
             email=email,
             is_admin=admin,
-            account_id=open_account(session, "user").id,
+            account_id=open_account(session, "user", zone).id,
             password_hash=password_hash,
         )
+        note(session, "user.create", "user", made.id, made.email, administrator=admin)
         adopted = keys.adopt_orphan_keys(session, made) if admin else 0
         token = (
             None if password_hash else links.new_link(session, "reset", made.id, FIRST_LINK_HOURS)
@@ -64,6 +66,7 @@ def reset(email: str) -> None:
     with transaction() as session:
         found = find_user(session, email)
         token = links.new_link(session, "reset", found.id, RESET_LINK_HOURS)
+        note(session, "user.link", "user", found.id, found.email)
     hint(
         f"{found.email} chooses a new password with this link, once, "
         f"within {RESET_LINK_HOURS} hours:"

@@ -24,7 +24,8 @@ from modelbridge.store.statements import Cursor
 from modelbridge.store.writer import Job, Writer
 
 T = TypeVar("T")
-BUSY_SECONDS = 5.0
+COMMAND_BUSY_SECONDS = 30.0  # a command may wait for a busy bridge
+SERVER_BUSY_SECONDS = 5.0  # a call is told soon that the ledger cannot be written
 
 
 class Database:
@@ -47,6 +48,7 @@ class Database:
 
     def start_writer(self) -> None:
         """Calls may be submitted from now on, in groups, on a thread of their own."""
+        self._connection.execute(f"PRAGMA busy_timeout = {SERVER_BUSY_SECONDS * 1000:.0f}")
         self._writer = Writer(self._connection, self._write_lock, self.path, self.lock)
         self._writer.start()
 
@@ -133,7 +135,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # its -wal and -shm get the same
     connection = sqlite3.connect(
         path,
-        timeout=BUSY_SECONDS,
+        timeout=COMMAND_BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,

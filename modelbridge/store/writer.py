@@ -9,6 +9,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -85,6 +86,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._next_checkpoint = 0.0
         self._stopped = False
+        self._door = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
 
     def start(self) -> None:
@@ -98,10 +100,11 @@ class Writer:
 
     def put_if_room(self, job: Job[Any]) -> bool:
         """Queue a job unless too many wait; says whether it was queued."""
-        if self._stopped or self._queue.qsize() >= MAX_QUEUED:
-            return False
-        self._queue.put(job)
-        return True
+        with self._door:
+            if self._stopped or self._queue.qsize() >= MAX_QUEUED:
+                return False
+            self._queue.put(job)
+            return True
 
     def queue_length(self) -> int:
         """How many jobs wait."""
@@ -109,8 +112,9 @@ class Writer:
 
     def stop(self) -> None:
         """Commit what is queued, then end the thread."""
-        self._stopped = True
-        self._queue.put(None)
+        with self._door:  # nothing is queued behind the end
+            self._stopped = True
+            self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
@@ -118,7 +122,7 @@ class Writer:
             first = self._queue.get()
             group = [] if first is None else [first]
             stopping = first is None
-            while len(group) < MAX_GROUP and not self._queue.empty():
+            while len(group) < MAX_GROUP and not stopping and not self._queue.empty():
                 job = self._queue.get()
                 if job is None:
                     stopping = True
@@ -126,27 +130,32 @@ class Writer:
                     group.append(job)
             with self._write_lock:
                 self.commit(self._connection, group)
-                self._checkpoint(stopping)
-            if stopping and self._queue.empty():
+                try:
+                    self._checkpoint(stopping)
+                except (sqlite3.Error, OSError) as error:
+                    _log.warning("the checkpoint has to wait: %s", error)
+            if stopping:
                 return
 
     @staticmethod
     def commit(connection: sqlite3.Connection, group: Sequence[Job[Any]]) -> None:
         """One transaction for all jobs; each is finished only when it is on the disk."""
-        cursor = connection.cursor()
         try:
+            if connection.in_transaction:
+                connection.rollback()  # an earlier rollback failed: nothing of it may stand
+            cursor = connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
             for job in group:
                 job.run(cursor)
             cursor.execute("COMMIT")
-        except sqlite3.Error as error:
-            _log.error("the ledger could not commit: %s", error)
-            if connection.in_transaction:
-                connection.rollback()
+        except Exception as error:
             for job in group:
                 job.fail(_unavailable(error))
+            _log.error("the ledger could not commit: %s", error)
+            with suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.rollback()
         finally:
-            cursor.close()
             for job in group:
                 job.finish()
 
@@ -170,13 +179,11 @@ class Writer:
         try:
             mode = "TRUNCATE" if stopping or size > TRUNCATE_BYTES else "PASSIVE"
             self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
-        except sqlite3.Error as error:
-            _log.warning("the checkpoint has to wait: %s", error)
         finally:
             self._lock_file.release()
 
 
-def _unavailable(error: sqlite3.Error) -> Overloaded:
+def _unavailable(error: Exception) -> Overloaded:
     if isinstance(error, sqlite3.IntegrityError):
         _log.critical("a rule of the books was about to be broken: %s", error)
     return Overloaded("The ledger cannot be written just now. Try again soon.", retry_after=2)

@@ -64,14 +64,15 @@ class DailyUsage(Base):
     """What calls came to, by day of the account's time zone, key, person and model.
 
     Kept in the transaction that writes the call's row, so that pages need not read a million.
-    `day` is YYYY-MM-DD; an absent person is the empty string.
+    `day` is YYYY-MM-DD; an absent person is the empty string. The rows lie in the order of the
+    primary key itself: an account's days are read in one go, and a call writes to one tree only.
     """
 
     __tablename__ = "daily_usage"
-    __table_args__ = (Index("ix_daily_usage_account_id_day", "account_id", "day"),)
+    __table_args__ = {"sqlite_with_rowid": False}
 
-    day: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    day: Mapped[str] = mapped_column(primary_key=True)
     key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"), primary_key=True)
     user_id: Mapped[str] = mapped_column(primary_key=True)
     model: Mapped[str] = mapped_column(primary_key=True)

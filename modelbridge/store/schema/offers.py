@@ -10,15 +10,23 @@ from modelbridge.store.schema.base import Base
 
 
 class Upstream(Base):
-    """A configured instance of a provider. The credential is sealed (upstream/credentials.py)."""
+    """A configured instance of a provider. The credential is sealed (upstream/credentials.py).
+
+    `on_hang_up`: what to do when a client leaves in mid-stream: `drain` the answer to its real
+    usage, `close` the connection, or `auto`: close only where the provider then stops billing.
+    """
 
     __tablename__ = "upstreams"
+    __table_args__ = (
+        CheckConstraint("on_hang_up IN ('auto', 'drain', 'close')", name="on_hang_up"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     provider: Mapped[str]
     base_url: Mapped[str]
     credential: Mapped[str | None]
+    on_hang_up: Mapped[str] = mapped_column(default="auto")
     created_at: Mapped[datetime]
 
 
