@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from modelbridge import config, ids
 from modelbridge.catalog import admin, fx
@@ -149,11 +149,8 @@ class World:
 
     def sql(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """Run one statement as it is, past every rule of the code."""
-        return cast(
-            list[Any],
-            self.database.submit(
-                lambda cursor: (cursor.execute(statement, values), cursor.fetchall())[1]
-            ),
+        return self.database.submit(
+            lambda cursor: (cursor.execute(statement, values), cursor.fetchall())[1]
         )
 
     def problems(self) -> list[str]:

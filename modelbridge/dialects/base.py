@@ -54,6 +54,13 @@ class StreamReader(Protocol):
         """At the end of the bytes: StreamFailed if the format's own end never came."""
 
 
+class Mender(Protocol):
+    """What an upstream does to a format that clients could not read; one stream each."""
+
+    def mend(self, frame: Frame) -> Frame:
+        """The same frame, or one that says the same as clients expect it. Never raises."""
+
+
 class Front(Protocol):
     """A wire format that clients speak to us."""
 
@@ -76,6 +83,9 @@ class Front(Protocol):
 
     def find_usage(self, payload: bytes) -> Usage | None:
         """The usage in a reply that is passed on untouched, or None."""
+
+    def mend_stream(self) -> Mender:
+        """A mender for one stream that is passed on untouched otherwise."""
 
     def inspect(self, frame: Frame) -> Seen:
         """What a frame that is passed on untouched says. Never raises."""

@@ -2,11 +2,16 @@
 
 Both halves of the dialect, gathered from the files beside this one: `_messages` and `_request`
 read the client's body, `_build` makes the upstream's, `_read` and `_write` translate replies and
-streams, `_pass` watches what goes through untouched.
+streams, `_pass` watches what goes through untouched, `_calls` tells streamed tool calls apart.
 """
 
 from modelbridge.dialects.openai_chat_build import NAME, build_request
-from modelbridge.dialects.openai_chat_pass import find_usage, inspect, write_usage_frame
+from modelbridge.dialects.openai_chat_pass import (
+    find_usage,
+    inspect,
+    mend_stream,
+    write_usage_frame,
+)
 from modelbridge.dialects.openai_chat_read import read_reply, read_stream
 from modelbridge.dialects.openai_chat_request import read_request
 from modelbridge.dialects.openai_chat_write import write_reply, write_stream
@@ -17,6 +22,7 @@ __all__ = [
     "build_request",
     "find_usage",
     "inspect",
+    "mend_stream",
     "read_error",
     "read_reply",
     "read_request",

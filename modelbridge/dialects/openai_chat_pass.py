@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from modelbridge import jsonio
 from modelbridge.dialects.base import Seen
+from modelbridge.dialects.openai_chat_calls import CallMender
 from modelbridge.dialects.openai_chat_read import texts
 from modelbridge.dialects.openai_errors import find_error
 from modelbridge.dialects.openai_usage import read_usage, usage_object
@@ -25,6 +26,11 @@ def find_usage(payload: bytes) -> Usage | None:
     except ValueError:
         return None
     return read_usage(usage_object(body)) if isinstance(body, dict) else None
+
+
+def mend_stream() -> CallMender:
+    """A mender for one stream: the indexes of its tool calls."""
+    return CallMender()
 
 
 def inspect(frame: Frame) -> Seen:

@@ -6,10 +6,10 @@ piece. The quirks of compatible servers that were recorded are noted where they 
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from modelbridge import jsonio
+from modelbridge.dialects.openai_chat_calls import Calls, arguments_text
 from modelbridge.dialects.openai_errors import find_error
 from modelbridge.dialects.openai_usage import read_usage, usage_object
 from modelbridge.errors import UpstreamError
@@ -94,24 +94,14 @@ def first_choices(body: JSONDict) -> Iterator[JSONDict]:
             yield choice
 
 
-@dataclass(slots=True)
-class _Call:
-    """A tool call under way; `id` as the upstream gave it, perhaps empty."""
-
-    number: int
-    id: str
-    arguments: str = ""
-
-
 class ChatReader:
     """An upstream's frames into canonical events; one stream each, or one `whole` body."""
 
-    __slots__ = ("_by_index", "_calls", "_ended", "_finished", "_refused", "_whole")
+    __slots__ = ("_calls", "_ended", "_finished", "_refused", "_whole")
 
     def __init__(self, *, whole: bool = False) -> None:
         self._whole = whole
-        self._calls: list[_Call] = []
-        self._by_index: dict[int, _Call] = {}
+        self._calls = Calls()
         self._refused = self._finished = self._ended = False
 
     def feed(self, frame: Frame) -> Iterable[StreamEvent]:
@@ -199,41 +189,14 @@ class ChatReader:
         self, call: JSONDict, function: JSONDict, body: JSONDict
     ) -> Iterator[StreamEvent]:
         id_, name = _string(call, "id"), _string(function, "name")
-        arguments = function.get("arguments")
-        if isinstance(arguments, dict):
-            arguments = jsonio.dumps(arguments).decode()
-        elif not isinstance(arguments, str):
-            arguments = ""
-        index = call.get("index")
-        known = self._find(index, id_, bool(name and arguments))
+        index, arguments = call.get("index"), arguments_text(function)
+        known = None if self._whole else self._calls.find(index, id_, bool(name and arguments))
         if known is None:
-            known = _Call(len(self._calls), id_)
-            self._calls.append(known)
+            known = self._calls.begin(id_)
             yield ToolCallStart(known.number, id_ or _made_id(body, known.number), name)
-        if type(index) is int:
-            self._by_index[index] = known
+        self._calls.add(known, index, arguments)
         if arguments:
-            known.arguments += arguments
             yield ToolCallDelta(known.number, arguments)
-
-    def _find(self, index: object, id_: str, complete: bool) -> _Call | None:
-        """The call that this piece belongs to; None if it begins a new one.
-
-        Mistral leaves the index out; Gemini gives every call the index 0 and an empty id.
-        """
-        if self._whole or not self._calls:
-            return None
-        if type(index) is int:
-            found = self._by_index.get(index)
-        elif id_:
-            found = next((call for call in self._calls if call.id == id_), None)
-        else:
-            found = self._calls[-1]
-        if found is None or (id_ and found.id and id_ != found.id):
-            return None
-        if complete and not id_ and _is_json(found.arguments):
-            return None
-        return found
 
 
 def _broken(what: str) -> UpstreamError:
@@ -243,14 +206,6 @@ def _broken(what: str) -> UpstreamError:
 def _string(holder: dict[str, Any], name: str) -> str:
     found = holder.get(name)
     return found if isinstance(found, str) else ""
-
-
-def _is_json(text: str) -> bool:
-    try:
-        jsonio.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _made_id(body: JSONDict, number: int) -> str:

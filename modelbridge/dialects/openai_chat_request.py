@@ -7,6 +7,7 @@ as it does at OpenAI. Source: OpenAI's OpenAPI document, CreateChatCompletionReq
 from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
+from modelbridge import ids
 from modelbridge.dialects.openai_chat_messages import (
     check_messages,
     objects,
@@ -54,7 +55,8 @@ def read_request(body: JSONDict) -> ChatRequest:
     Raises InvalidRequest or UnsupportedParameter naming the parameter, such as
     `messages[2].content`.
     """
-    required_text(body, "model", "model")
+    if ids.hide_keys(name := required_text(body, "model", "model")) != name:
+        refuse("model", "holds an API key; send a model's name, and the key in Authorization")
     check_messages(body.get("messages"))
     for name, check in _CHECKS.items():
         if body.get(name) is not None:

@@ -9,7 +9,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from modelbridge import clock, jsonio
+from modelbridge import clock, ids, jsonio
 from modelbridge.errors import (
     BridgeError,
     UpstreamAuthFailed,
@@ -51,11 +51,14 @@ class Complaint(NamedTuple):
 
 
 def write_error(error: BridgeError, request_id: str) -> JSONDict:
-    """OpenAI's envelope. The request's id is in a header there, not in the body."""
+    """OpenAI's envelope. The request's id is in a header there, not in the body.
+
+    The message may quote what the client sent: a key that stands where it should not is hidden.
+    """
     del request_id
     return {
         "error": {
-            "message": error.message,
+            "message": ids.hide_keys(error.message),
             "type": error.type,
             "param": error.param,
             "code": error.code,

@@ -42,19 +42,24 @@ def choose(catalog: Catalog, caller: Caller, model: str) -> Offered:
     """The targets of a model for this caller. Raises ModelNotFound or ModelNotAllowed."""
     offered = catalog.offered(model)
     if offered is None:
-        raise not_found(catalog, model)
+        raise not_found(catalog, caller, model)
+    refuse_other_models(caller, model)
+    return offered
+
+
+def refuse_other_models(caller: Caller, model: str) -> None:
+    """Raises ModelNotAllowed unless the key's list of models has this one."""
     if not caller.may_call(model):
         raise ModelNotAllowed(
             f"This API key may not call the model {model!r}. Its list of models is set where the "
             "key is managed.",
             param="model",
         )
-    return offered
 
 
-def not_found(catalog: Catalog, model: str) -> ModelNotFound:
-    """The 404 with the nearest names."""
-    nearest = catalog.nearest(model)
+def not_found(catalog: Catalog, caller: Caller, model: str) -> ModelNotFound:
+    """The 404 with the nearest names that this caller could call."""
+    nearest = catalog.nearest(model, among_known=caller.is_test)
     hint = f" Did you mean {', '.join(nearest)}?" if nearest else ""
     return ModelNotFound(
         f"The model {model!r} is not offered here.{hint} GET /v1/models lists what is.",

@@ -7,11 +7,10 @@ each field what is done.
 
 import unicodedata
 from dataclasses import dataclass
-from typing import Any
 
 from modelbridge import jsonio
 from modelbridge.errors import UnsupportedParameter
-from modelbridge.wire.chat import ChatRequest
+from modelbridge.wire.chat import ChatRequest, Message
 
 TEMPLATE_TOKENS = 256
 MESSAGE_TOKENS = 16
@@ -55,26 +54,45 @@ class Size:
 
 def measure(request: ChatRequest) -> Size:
     """Count what the input bound is made of."""
-    images, unbounded = 0, None
-    media: list[dict[str, Any]] = []
-    for number, message in enumerate(request["messages"]):
-        content = message.get("content")
-        for at, part in enumerate(content if isinstance(content, list) else ()):
-            kind = part.get("type")
-            if kind == "image_url":
-                images += 1
-                media.append(part)
-            elif kind not in TEXT_PARTS:
-                unbounded = f"messages[{number}].content[{at}]"
-                media.append(part)
-    text = jsonio.dumps(request).decode()
-    media_bytes = sum(len(jsonio.dumps(part)) for part in media)
-    text_bytes = max(0, _bytes(text) - media_bytes)
+    media = _Media()
+    lean = [media.taken_from(number, message) for number, message in enumerate(request["messages"])]
+    text = jsonio.dumps({**request, "messages": lean}).decode()
+    text_bytes = _bytes(text)
     tools = request.get("tools") or []
-    tokens = text_bytes + TEMPLATE_TOKENS + MESSAGE_TOKENS * len(request["messages"])
+    tokens = text_bytes + TEMPLATE_TOKENS + MESSAGE_TOKENS * len(lean)
     if tools:
         tokens += TOOLS_TOKENS + TOOL_TOKENS * len(tools) + len(jsonio.dumps(tools)) // 4
-    return Size(tokens, text_bytes, images, unbounded, '"cache_control"' in text)
+    marked = media.marked or '"cache_control"' in text
+    return Size(tokens, text_bytes, media.images, media.unbounded, marked)
+
+
+@dataclass(slots=True)
+class _Media:
+    """What does not count by its bytes. `marked`: a part of it is to be written to a cache."""
+
+    images: int = 0
+    unbounded: str | None = None
+    marked: bool = False
+
+    def taken_from(self, number: int, message: Message) -> Message:
+        """The message without it: an address must not be taken off the text beside it."""
+        if message.get("audio"):
+            self.unbounded = f"messages[{number}].audio"  # sound that lies at the provider
+        content = message.get("content")
+        if not isinstance(content, list):
+            return message
+        kept = []
+        for at, part in enumerate(content):
+            kind = part.get("type")
+            if kind in TEXT_PARTS:
+                kept.append(part)
+                continue
+            self.marked = self.marked or "cache_control" in part
+            if kind == "image_url":
+                self.images += 1
+            else:
+                self.unbounded = f"messages[{number}].content[{at}]"
+        return message if len(kept) == len(content) else {**message, "content": kept}
 
 
 def _bytes(text: str) -> int:

@@ -1,5 +1,6 @@
 """The money of one call in memory: resolves its hold exactly once."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -13,8 +14,10 @@ from modelbridge.gateway.flights import ClientLeft
 from modelbridge.gateway.journal import Receipt
 from modelbridge.gateway.services import Gateway
 from modelbridge.ledger import holds, sql
-from modelbridge.money import Usage, cost_nanos
+from modelbridge.money import Usage, cost_nanos, format_amount
 from modelbridge.store.statements import Cursor
+
+_log = logging.getLogger("modelbridge.gateway")
 
 
 @dataclass(slots=True)
@@ -47,15 +50,15 @@ class Charge:
 
     def next_attempt(self, outcome: str) -> None:
         """The present attempt ended without a cost; the next target has its row."""
-        ended, status = self.number, self.upstream_status
-        self.number += 1
-        self.upstream_status = None
+        following = self.number + 1
 
         def unit(cursor: Cursor) -> None:
-            end_attempt(cursor, self.call.id, ended, status, outcome)
-            insert_attempt(cursor, self.call.id, self.hold_id, self.number, self.offer)
+            end_attempt(cursor, self.call.id, self.number, self.upstream_status, outcome)
+            offer = self.offers[following - 1]
+            insert_attempt(cursor, self.call.id, self.hold_id, following, offer)
 
         self.gateway.database.submit(unit)
+        self.number, self.upstream_status, self.sent = following, None, False
 
     def settle(
         self,
@@ -75,6 +78,14 @@ class Charge:
         cost = cost_nanos(usage, price, self.aud_per_usd_nanos)
         charged = min(cost, self.amount_nanos)
         receipt = self._receipt(usage, source, charged)
+        if cost > charged:
+            _log.error(
+                "call %s: the upstream reported AUD %s above its hold; the difference is the "
+                "operator's shortfall. Check the limits of model %s",
+                self.call.id,
+                format_amount(cost - charged),
+                self.call.model,
+            )
 
         def unit(cursor: Cursor) -> None:
             if holds.settle(cursor, self.hold_id, cost, flag=source != "reported") is not None:
@@ -96,9 +107,14 @@ class Charge:
 
         self._resolve(unit)
 
-    def forget_outcome(self, error: BridgeError | None = None) -> None:
+    def forget_outcome(
+        self,
+        error: BridgeError | None = None,
+        usage: Usage | None = None,
+        output_bytes: int = 0,
+    ) -> None:
         """The upstream may have billed, nobody saw it: the sweeper resolves the hold later."""
-        evidence = self.evidence(None, 0, answered=self.upstream_status == 200)
+        evidence = self.evidence(usage, output_bytes, answered=self.upstream_status == 200)
 
         def unit(cursor: Cursor) -> None:
             if holds.forget_outcome(cursor, self.hold_id, evidence):
@@ -121,8 +137,8 @@ class Charge:
             self.settle(self.estimate(None, 0), "estimated", finish=finish_of(known), error=known)
         elif isinstance(error, UpstreamError) and error.may_have_billed:
             self.forget_outcome(known)
-        elif known is None and self.upstream_status is not None:
-            self.forget_outcome()  # a fault of our own after the upstream answered
+        elif known is None and (self.sent or self.upstream_status is not None):
+            self.forget_outcome()  # a fault of our own after the upstream heard of the call
         else:
             self.void(known)
         return False
@@ -163,10 +179,12 @@ class Charge:
         )
 
     def _resolve(self, unit: Callable[[Cursor], None]) -> None:
-        self.resolved = True
         try:
             self.gateway.database.submit(unit)
+            self.resolved = True
         except Overloaded as error:
+            self.resolved = True  # by what waits in the background now, the call's row included
+            self.call.journaled = True
             self.gateway.unsettled.append(lambda: self.gateway.database.submit(unit))
             error.retry = False
             raise

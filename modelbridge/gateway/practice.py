@@ -3,12 +3,14 @@
 import time
 from collections.abc import Iterator
 
+from modelbridge.catalog.routes import Catalog
 from modelbridge.dialects.base import StreamWriter
 from modelbridge.errors import BridgeError
 from modelbridge.gateway import journal
-from modelbridge.gateway.admission import not_found
+from modelbridge.gateway.admission import not_found, refuse_other_models
 from modelbridge.gateway.call import Answer, Call
 from modelbridge.gateway.services import Gateway
+from modelbridge.identity.callers import Caller
 from modelbridge.jsonio import dumps
 from modelbridge.upstream import sandbox
 from modelbridge.wire.chat import ChatRequest, wants_usage
@@ -39,11 +41,16 @@ def stream(gateway: Gateway, call: Call, request: ChatRequest) -> "PracticeBody"
 
 
 def _answer(gateway: Gateway, call: Call, request: ChatRequest) -> sandbox.SandboxAnswer:
-    catalog = gateway.catalog.at(call.caller.catalog_version)
-    known = call.model in sandbox.SCENARIO_MODELS or catalog.known(call.model)
-    if not known and catalog.offered(call.model) is None:
-        raise not_found(catalog, call.model)
+    check_model(gateway.catalog.at(call.caller.catalog_version), call.caller, call.model)
     return sandbox.answer(request)
+
+
+def check_model(catalog: Catalog, caller: Caller, model: str) -> None:
+    """The sandbox answers for this model. Raises ModelNotFound or ModelNotAllowed."""
+    known = model in sandbox.SCENARIO_MODELS or catalog.known(model)
+    if not known and catalog.offered(model) is None:
+        raise not_found(catalog, caller, model)
+    refuse_other_models(caller, model)
 
 
 class PracticeBody:

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from modelbridge import clock
@@ -42,10 +42,12 @@ def sweep(gateway: Gateway) -> int:
     """Resolve the unknown holds whose grace is over; returns how many."""
     retry_unsettled(gateway)
     grace_micros = round(gateway.settings.hold_grace_seconds * 1_000_000)
-    until = clock.from_micros(clock.now_micros() - grace_micros)
+    now = clock.now()
+    until = clock.from_micros(clock.to_micros(now) - grace_micros)
+    since = Hold.unknown_since
     with gateway.database.reading() as session:
-        due = session.scalars(
-            select(Hold).where(Hold.state == "unknown", Hold.unknown_since <= until).limit(500)
+        due = session.scalars(  # later than now: the clock was set back, so it is long ago
+            select(Hold).where(Hold.state == "unknown", or_(since <= until, since > now)).limit(500)
         ).all()
         verdicts = [(hold, _reckon(session, hold)) for hold in due]
     for hold, verdict in verdicts:
@@ -55,13 +57,17 @@ def sweep(gateway: Gateway) -> int:
 
 
 def retry_unsettled(gateway: Gateway) -> None:
-    """Settlements that the database refused are tried again, in their order."""
-    while gateway.unsettled:
+    """Settlements that the database refused are tried again, in their order.
+
+    One that it refuses again goes behind the others, so that none keeps the rest waiting.
+    """
+    for _ in range(len(gateway.unsettled)):
+        settle = gateway.unsettled.pop(0)
         try:
-            gateway.unsettled[0]()
+            settle()
         except BridgeError:
+            gateway.unsettled.append(settle)
             return
-        gateway.unsettled.pop(0)
         gateway.money_freed.signal()
 
 

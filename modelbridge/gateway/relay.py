@@ -84,6 +84,7 @@ class Passthrough:
     def __init__(self, front: Front, *, include_usage: bool) -> None:
         self.meter = Meter()
         self._front = front
+        self._mender = front.mend_stream()
         self._include_usage = include_usage
         self._kept: list[Frame] = []
         self._usage_frame: Frame | None = None
@@ -106,7 +107,8 @@ class Passthrough:
         return body
 
     def frame(self, frame: Frame) -> bytes:
-        """The frame's own bytes, unless it has to wait."""
+        """The frame's own bytes, unless it has to be mended, or to wait."""
+        frame = self._mender.mend(frame)
         seen, meter = self._front.inspect(frame), self.meter
         meter.output_bytes += seen.text_bytes
         meter.finished = meter.finished or seen.finished

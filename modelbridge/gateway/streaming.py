@@ -61,6 +61,9 @@ class StreamBody:
                 self._hang_up()
         finally:
             self._sent.close()
+            if not self._charge.resolved:  # a fault of our own
+                meter = self._relay.meter
+                self._charge.forget_outcome(None, meter.usage, meter.output_bytes)
 
     def _advance(self) -> bytes:
         """Read what has come; `_ended` when nothing more is to be read."""

@@ -7,7 +7,8 @@ from flask import Blueprint, Response
 
 from modelbridge import clock, jsonio
 from modelbridge.dialects import openai_chat
-from modelbridge.gateway.admission import choose, not_found, quote_for
+from modelbridge.gateway import practice
+from modelbridge.gateway.admission import choose, quote_for
 from modelbridge.identity.callers import Caller
 from modelbridge.ledger.limits import key_spending
 from modelbridge.money import format_amount
@@ -42,10 +43,9 @@ def models(caller: Caller) -> Response:
 def model(caller: Caller, name: str) -> Response:
     """One model of those; 404 for another."""
     catalog = gateway().catalog.at(caller.catalog_version)
-    if caller.is_test and (name in SCENARIO_MODELS or catalog.known(name)):
+    if caller.is_test:
+        practice.check_model(catalog, caller, name)
         return _json(_model(name, catalog.offered(name)))
-    if catalog.offered(name) is None:
-        raise not_found(catalog, name)
     return _json(_model(name, choose(catalog, caller, name)))
 
 

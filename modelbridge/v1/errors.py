@@ -1,6 +1,7 @@
 """The one mapping from what went wrong to an HTTP answer under /v1."""
 
 import logging
+import math
 from collections.abc import Mapping
 
 from flask import Response, g, request
@@ -48,7 +49,7 @@ def error_response(error: BridgeError, notes: Mapping[str, str] | None = None) -
     if error.retry is not None:
         headers["x-should-retry"] = "true" if error.retry else "false"
     if error.retry_after is not None:
-        headers["retry-after"] = f"{max(0, error.retry_after):.0f}"
+        headers["retry-after"] = str(math.ceil(max(0, error.retry_after)))
     return response
 
 
@@ -68,6 +69,26 @@ def unexpected_response(error: Exception) -> Response:
             f"ModelBridge failed on this request ({request_id()}). Its log says why.", retry=False
         )
     )
+
+
+def server_refusal(status: int, reason: str) -> tuple[dict[str, str], bytes]:
+    """Headers and body for what the HTTP server refuses before Flask sees it."""
+    found: BridgeError
+    if status == 413:
+        found = RequestTooLarge("The body is larger than this bridge accepts.")
+    elif status >= 500 and status != 501:
+        found = BridgeError("ModelBridge failed on this request. Its log says why.", retry=False)
+    else:
+        found = InvalidRequest(f"This is not an HTTP request that we accept: {reason.rstrip('.')}.")
+    name = ids.new_id("req")
+    headers = {
+        "Content-Type": "application/json",
+        "Cache-Control": "no-store",
+        "x-request-id": name,
+    }
+    if found.retry is False:
+        headers["x-should-retry"] = "false"
+    return headers, jsonio.dumps(openai_chat.write_error(found, name))
 
 
 def _meaning(error: HTTPException) -> BridgeError:

@@ -52,8 +52,10 @@ def authenticate(*, x_api_key: bool = False) -> Caller:
 
 def _one_credential(*, x_api_key: bool) -> str:
     bearer = _bearer_credentials()
-    other = request.headers.get("x-api-key", "").strip()
-    found = set(bearer) | ({other} if other else set())
+    # What stands in several headers of a name arrives as one, joined by commas.
+    other = [part.strip() for part in request.headers.get("x-api-key", "").split(",")]
+    other = [part for part in other if part]
+    found = {*bearer, *other}
     if len(found) > 1:
         raise AmbiguousCredentials("Two different credentials were sent. Send exactly one.")
     if bearer or (other and x_api_key):

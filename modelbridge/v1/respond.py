@@ -1,7 +1,5 @@
 """From a request to a Call, and from what the gateway gives back to a Response."""
 
-from collections.abc import Iterator
-
 from flask import Response, g, request
 
 from modelbridge import ids, jsonio
@@ -9,10 +7,9 @@ from modelbridge.dialects.base import Front
 from modelbridge.errors import (
     BridgeError,
     InvalidRequest,
-    Overloaded,
     UnsupportedMediaType,
 )
-from modelbridge.gateway import journal, pipeline
+from modelbridge.gateway import journal, pipeline, serving
 from modelbridge.gateway.call import Call
 from modelbridge.gateway.services import Gateway
 from modelbridge.identity.callers import Caller
@@ -39,7 +36,7 @@ def serve(caller: Caller, front: Front, endpoint: str) -> Response:
         call.body = read_body()
         call.idempotency = _idempotency()
         call.stream = call.body.get("stream") is True
-        _take_slot(bridge)
+        serving.take_slot(bridge)
         return _stream(bridge, call) if call.stream else _complete(bridge, call)
     except BridgeError as error:
         journal.write_later(bridge, call, finish="refused", error=error)
@@ -61,7 +58,9 @@ def read_body() -> JSONDict:
     try:
         body = jsonio.read_strict(request.get_data())
     except jsonio.StrictJSONError as error:
-        raise InvalidRequest(f"The body is not JSON that we accept: {error}.") from None
+        raise InvalidRequest(
+            f"The body is not JSON that we accept: {error}.", param=error.path
+        ) from None
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return body
@@ -78,13 +77,8 @@ def _complete(bridge: Gateway, call: Call) -> Response:
 
 
 def _stream(bridge: Gateway, call: Call) -> Response:
-    try:
-        body = pipeline.stream(bridge, call)
-    except BaseException:
-        bridge.slots.release()
-        raise
     response = Response(
-        _SlottedBody(body, bridge),
+        serving.stream(bridge, call),
         content_type="text/event-stream; charset=utf-8",
         direct_passthrough=True,
     )
@@ -92,33 +86,6 @@ def _stream(bridge: Gateway, call: Call) -> Response:
     response.headers["X-Accel-Buffering"] = "no"
     _write_notes(response, call)
     return response
-
-
-class _SlottedBody:
-    """A stream that gives its worker's slot back when it is closed."""
-
-    def __init__(self, body: pipeline.Body, bridge: Gateway) -> None:
-        self._body, self._bridge = body, bridge
-        self._closed = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
-
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self._body.close()
-        finally:
-            self._bridge.slots.release()
-
-
-def _take_slot(bridge: Gateway) -> None:
-    if bridge.draining.is_set():
-        raise Overloaded("This bridge is shutting down. Try again in a moment.", retry_after=2)
-    if not bridge.slots.acquire():
-        raise Overloaded("All workers are busy. Try again in a moment.", retry_after=1)
 
 
 def _write_notes(response: Response, call: Call) -> None:

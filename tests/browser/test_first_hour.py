@@ -16,7 +16,8 @@ def set_up(page: Page, served: Served) -> None:
     page.get_by_label("E-mail address").fill("alice@example.com")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Create the administrator").click()
-    page.wait_for_url("**/keys")
+    page.wait_for_url(f"{served.url}/")
+    page.goto(f"{served.url}/keys")
 
 
 def create_key(page: Page, name: str, kind: str) -> str:

@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from conftest import SCREENSHOTS, ServedWorld
+from axe import look
+from conftest import ServedWorld
 from dashboard_world import PASSWORD
 from flask import abort
 from playwright.sync_api import Page
@@ -21,25 +21,7 @@ from modelbridge.ledger.windows import window_start
 from modelbridge.money import NANOS
 from modelbridge.store.tables import ApiKey, Spending, User
 
-WIDTHS = (1440, 360)
 ERRORS = (400, 403, 404, 405, 413, 429, 500, 503)
-
-
-def look(page: Page, name: str, *, whole: bool = True) -> None:
-    """Takes the page's pictures and has axe examine it."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    for theme in ("light", "dark"):
-        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 900 if width > 500 else 740})
-            file = SCREENSHOTS / f"{name}-{theme}-{width}.png"
-            page.screenshot(path=file, full_page=whole, animations="disabled")
-            too_wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            assert too_wide <= 0, f"{name} at {width} px is {too_wide} px too wide"
-            found = Axe().run(page)
-            assert found.violations_count == 0, f"{name} {theme} {width}: {found.generate_report()}"
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 1440, "height": 900})
 
 
 @pytest.fixture
@@ -52,7 +34,8 @@ def log_in(page: Page, served_world: ServedWorld) -> None:
     page.fill("#email", "alice@example.com")
     page.fill("#password", PASSWORD)
     page.click("button[type=submit]")
-    page.wait_for_url("**/keys")
+    page.wait_for_url(f"{served_world.url}/")
+    page.goto(f"{served_world.url}/keys")
 
 
 def furnish(served_world: ServedWorld, alice: User) -> None:

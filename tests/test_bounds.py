@@ -1,0 +1,225 @@
+"""The bound on input: no tokenizer makes more of a request than was held for."""
+
+import json
+import unicodedata
+from typing import Any, cast
+
+import pytest
+import requests
+from hostile_strings import growing, hostile_strings
+from hypothesis import given
+from hypothesis import strategies as st
+from llama import LlamaServer
+from people import Key, TestBridge
+
+from modelbridge.errors import UnsupportedParameter
+from modelbridge.gateway import bounds
+from modelbridge.gateway.bounds import measure
+from modelbridge.wire.chat import ChatRequest
+
+SALLA = "\ufdfa"  # 3 bytes; 18 letters, 33 bytes, after NFKC
+PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+
+
+def request(*content: Any, **more: Any) -> ChatRequest:
+    """A request with a message of each content."""
+    messages = [{"role": "user", "content": one} for one in content]
+    return cast(ChatRequest, {"model": "m", "messages": messages, **more})
+
+
+def bound(asked: ChatRequest, window: int | None = None, provider: str = "openai") -> int:
+    return measure(asked).bound(provider, "gpt-test", window)
+
+
+def longest_form(text: str) -> int:
+    """The most tokens that a byte-level tokenizer can start with."""
+    return max(len(text.encode()), len(unicodedata.normalize("NFKC", text).encode()))
+
+
+# Text
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4))
+def test_a_text_is_bounded_by_its_bytes_raw_and_normalised(texts: list[str]) -> None:
+    raw = sum(len(text.encode()) for text in texts)
+    normal = sum(len(unicodedata.normalize("NFKC", text).encode()) for text in texts)
+    assert measure(request(*texts)).text_tokens >= max(raw, normal) + bounds.TEMPLATE_TOKENS
+
+
+def test_hostile_strings_are_bounded_in_both_forms() -> None:
+    for text in hostile_strings(seed=1, count=3_000):
+        assert measure(request(text)).text_bytes >= longest_form(text)
+
+
+@pytest.mark.parametrize("one", growing()[:50])
+def test_characters_that_grow_the_most_are_bounded(one: str) -> None:
+    assert measure(request(one * 1_000)).text_bytes >= longest_form(one * 1_000)
+
+
+def test_ten_thousand_times_u_fdfa_is_bounded_by_its_long_form() -> None:
+    assert measure(request(SALLA * 10_000)).text_tokens >= 330_000
+
+
+def test_a_real_tokenizer_makes_no_more_of_hostile_strings(llama: LlamaServer) -> None:
+    """SmolLM2's own byte-level BPE, asked through llama.cpp."""
+    url = llama.base_url.removesuffix("/v1") + "/tokenize"
+    texts = list(hostile_strings(seed=2, count=1_500))
+    with requests.Session() as session:
+        session.headers["Authorization"] = f"Bearer {llama.api_key}"
+        for start in range(0, len(texts), 50):
+            batch = texts[start : start + 50]
+            for text in ("\x1e".join(batch), batch[0]):
+                answer = session.post(url, json={"content": text}, timeout=30)
+                assert answer.status_code == 200, answer.text
+                assert len(answer.json()["tokens"]) <= measure(request(text)).text_bytes
+
+
+def test_everything_that_is_text_counts_wherever_it_stands() -> None:
+    empty = measure(request("")).text_tokens
+    padding = "x" * 1_000
+    tool = {"type": "function", "function": {"name": "f", "description": padding}}
+    schema = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"a": padding}}}
+    thinking = [{"role": "assistant", "content": "", "reasoning_content": padding}]
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": padding}}
+    for asked in (
+        request([{"type": "text", "text": padding}]),
+        request("", tools=[tool]),
+        request("", response_format=schema),
+        request("", user=padding),
+        {"model": "m", "messages": thinking},
+        {"model": "m", "messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]},
+        {"model": "m", "messages": [{"role": "user", "content": "", "name": padding}]},
+        request("", something_unknown={"deep": [padding]}),
+    ):
+        assert measure(asked).text_tokens >= empty + 1_000 - 100  # type: ignore[arg-type]
+
+
+def test_messages_and_tools_have_their_overheads() -> None:
+    one, two = measure(request("a")), measure(request("a", "a"))
+    assert two.text_tokens - one.text_tokens >= bounds.MESSAGE_TOKENS
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    with_tool = measure(request("a", tools=[tool]))
+    with_tools = measure(request("a", tools=[tool] * 2))
+    tool_bytes = len(json.dumps(tool, separators=(",", ":")))
+    assert with_tool.text_tokens - one.text_tokens >= 2_048 + 64 + tool_bytes * 5 // 4
+    assert with_tools.text_tokens - with_tool.text_tokens >= 64 + tool_bytes * 5 // 4
+    assert bounds.choices(request("a")) == bounds.choices(request("a", n=None)) == 1
+    assert bounds.choices(request("a", n=3)) == 3
+
+
+# Pictures, and what bytes cannot bound
+
+
+def test_a_picture_counts_as_its_provider_counts_and_not_by_its_bytes() -> None:
+    data = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
+    text = bound(request([{"type": "text", "text": "Look"}]))
+    for provider, each in (("openai", 16_000), ("anthropic", 5_000), ("groq", 50_000)):
+        for one in (PICTURE, data):
+            found = bound(request([{"type": "text", "text": "Look"}, one, one]), None, provider)
+            assert 2 * each <= found <= text + 2 * each + 10
+    mini = measure(request([PICTURE])).bound("openai", "gpt-4o-mini-2024-07-18", None)
+    assert mini >= 50_000
+
+
+def test_pictures_do_not_hide_text_whatever_their_address_looks_like() -> None:
+    """An address that shrinks when it is normalised must not be taken off text that grows."""
+    shrinks = "https://example.com/" + "\uff21" * 100_000  # 3 bytes each, 1 after NFKC
+    text = SALLA * 5_000
+    parts = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": shrinks}}]
+    assert measure(request(parts)).text_bytes >= longest_form(text)
+    assert measure(request(parts)).text_bytes < longest_form(text) + 1_000
+
+
+UNBOUNDED: list[dict[str, Any]] = [
+    {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+    {"type": "file", "file": {"file_id": "file-1"}},
+    {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}},
+    {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}},
+    {"type": "something new"},
+]
+
+
+@pytest.mark.parametrize("part", UNBOUNDED)
+def test_what_bytes_cannot_bound_counts_as_the_whole_window_or_is_refused(
+    part: dict[str, Any],
+) -> None:
+    asked = request([part])
+    assert bound(asked, window=128_000) == 128_000
+    with pytest.raises(UnsupportedParameter, match="--context-window") as refused:
+        bound(asked)
+    assert refused.value.param == "messages[0].content[0]"
+
+
+def test_sound_that_lies_at_the_provider_cannot_be_bounded_either() -> None:
+    asked: Any = {
+        "model": "m",
+        "messages": [
+            {"role": "user", "content": "Say hello"},
+            {"role": "assistant", "audio": {"id": "audio_1"}},
+        ],
+    }
+    assert bound(asked, window=128_000) == 128_000
+    with pytest.raises(UnsupportedParameter) as refused:
+        bound(asked)
+    assert refused.value.param == "messages[1].audio"
+
+
+def test_the_window_is_the_most_that_anything_counts() -> None:
+    assert bound(request("x" * 50_000), window=8_192) == 8_192
+    assert bound(request([PICTURE] * 5), window=8_192) == 8_192
+    short = bound(request("x"), window=8_192)
+    assert short == bound(request("x")) < 8_192
+
+
+def test_cache_writes_are_seen_where_a_client_marks_them() -> None:
+    marked = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
+    assert measure(request([marked])).cache_writes
+    assert measure(request([PICTURE | {"cache_control": {"type": "ephemeral"}}])).cache_writes
+    assert not measure(request("a")).cache_writes
+    assert not measure(request('"cache_control"')).cache_writes
+
+
+# On the wire
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("web_search_options", {}),
+        ("background", True),
+        ("audio", {"voice": "alloy"}),
+        ("prediction", {"type": "content", "content": "x"}),
+        ("plugins", [{"id": "web"}]),
+        ("mcp_servers", [{"url": "https://example.com"}]),
+        ("service_tier", "priority"),
+        ("modalities", ["text", "audio"]),
+        ("tools", [{"type": "web_search"}]),
+        ("n_predict", 100_000),
+        ("best_of", 5),
+        ("max_output_tokens", 5),
+        ("n", 129),
+    ],
+)
+def test_what_would_cost_beyond_the_bound_is_a_400_that_names_it(
+    key: Key, name: str, value: Any
+) -> None:
+    answer = key.chat(**{name: value})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"].startswith(name)
+
+
+def test_a_file_is_a_400_where_the_window_is_not_known_and_a_call_where_it_is(
+    bridge: TestBridge, key: Key
+) -> None:
+    bridge.model("gpt-window", context_window=10_000)
+    content = [{"type": "file", "file": {"file_id": "file-1"}}]
+    messages = [{"role": "user", "content": content}]
+    refused = key.chat("gpt-test", messages=messages)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == "unsupported_parameter"
+    assert refused.json()["error"]["param"] == "messages[0].content[0]"
+    answer = key.chat("gpt-window", messages=messages, max_tokens=10)
+    assert answer.status_code == 200
+    bridge.settle_down()
+    # 10,000 at USD 1 and 10 at USD 2 a million, at 1.53
+    assert bridge.last_call().held_nanos == (10_000 + 2 * 10) * 1530
