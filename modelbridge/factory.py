@@ -28,7 +28,7 @@ from modelbridge.upstream import credentials
 from modelbridge.upstream.client import UpstreamClient
 from modelbridge.upstream.health import Health
 from modelbridge.v1 import health
-from modelbridge.v1.errors import http_error_response
+from modelbridge.v1.errors import http_error_response, request_id
 
 _upstreams = table(Upstream)
 _SEALED = Statement(
@@ -136,7 +136,17 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(health.blueprint)
     cli.init_app(app)
     app.register_error_handler(HTTPException, _answer_http_error)
+    app.after_request(_name_request)
+    # A redirect from //x to /x would name the scheme behind the proxy, and take the key there.
+    app.url_map.merge_slashes = False
     return app
+
+
+def _name_request(response: Response) -> Response:
+    """Every answer under /v1 has its request's id, also those that Flask makes by itself."""
+    if is_api_path(request.path) and "x-request-id" not in response.headers:
+        response.headers["x-request-id"] = request_id()
+    return response
 
 
 def _answer_http_error(error: HTTPException) -> Response:

@@ -16,6 +16,7 @@ _SECRET_LENGTH = 43
 _CHECKSUM_LENGTH = 6
 KEY_PATTERN = r"mb_(?:live|test)_[0-9A-Za-z]{49}"
 _KEY = re.compile(KEY_PATTERN)
+_LIKE_A_KEY = re.compile(r"(mb_(?:live|test)_)[0-9A-Za-z]{12,}")
 PREFIX_LENGTH = len("mb_live_") + 4
 
 
@@ -42,6 +43,11 @@ def is_well_formed_key(text: str) -> bool:
     if _KEY.fullmatch(text) is None:
         return False
     return _checksum(text[:-_CHECKSUM_LENGTH]) == text[-_CHECKSUM_LENGTH:]
+
+
+def hide_keys(text: str) -> str:
+    """The text without the secret part of any key in it, whole or mistyped."""
+    return _LIKE_A_KEY.sub(r"\1…", text)
 
 
 def key_prefix(key: str) -> str:

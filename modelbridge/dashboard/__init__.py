@@ -8,7 +8,28 @@ from pathlib import Path
 from flask import Blueprint, Flask
 from flask_bootstrap import Bootstrap5
 
-from modelbridge.dashboard import access, errors, filters, headers, home, keys, links, session
+from modelbridge.dashboard import (
+    access,
+    account,
+    admin,
+    admin_money,
+    billing,
+    docs,
+    errors,
+    filters,
+    headers,
+    home,
+    invitations,
+    keys,
+    links,
+    models,
+    playground,
+    receipts,
+    register,
+    session,
+    teams,
+    usage,
+)
 from modelbridge.dashboard.cookie import PagesOnly
 from modelbridge.dashboard.csrf import csrf
 from modelbridge.dashboard.throttle import LoginThrottle
@@ -32,7 +53,25 @@ def init_app(app: Flask) -> None:
     app.config.setdefault("BOOTSTRAP_SERVE_LOCAL", True)
     Bootstrap5().init_app(app)
     app.extensions["modelbridge.login_throttle"] = LoginThrottle()
-    for blueprint in (_pages(), home.pages, session.pages, links.pages, keys.pages):
+    for blueprint in (
+        _pages(),
+        home.pages,
+        session.pages,
+        links.pages,
+        keys.pages,
+        teams.pages,
+        invitations.pages,
+        account.pages,
+        usage.pages,
+        billing.pages,
+        receipts.pages,
+        admin_money.pages,
+        register.pages,
+        models.pages,
+        playground.pages,
+        docs.pages,
+        admin.pages,
+    ):
         app.register_blueprint(blueprint)
 
 

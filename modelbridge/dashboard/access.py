@@ -25,6 +25,8 @@ PUBLIC_ENDPOINTS = frozenset(
         "session.login",
         "links.setup",
         "links.reset",
+        "invitations.accept",
+        "register.register",
     }
 )
 

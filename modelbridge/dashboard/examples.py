@@ -1,5 +1,6 @@
 """Code to copy: the first call with a key, true of this bridge and of that key."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelbridge.catalog.routes import Catalog
@@ -18,12 +19,18 @@ class Example:
     code: str
 
 
-def first_calls(base_url: str, secret: str, model: str) -> list[Example]:
-    """The environment variables, curl and the OpenAI SDK."""
+def first_calls(public_url: str, secret: str, model: str) -> list[Example]:
+    """The environment variables, curl, OpenAI's SDKs, and Claude Code.
+
+    `public_url` is the bridge's own, without `/v1`.
+    """
+    base_url = f"{public_url}/v1"
     return [
         Example("environment", "Environment variables", _environment(base_url, secret)),
         Example("curl", "curl", _curl(base_url, secret, model)),
         Example("python", "Python (OpenAI SDK)", _python(base_url, secret, model)),
+        Example("node", "Node (OpenAI SDK)", _node(base_url, secret, model)),
+        Example("claude-code", "Claude Code", _claude_code(public_url, secret, model)),
     ]
 
 
@@ -34,8 +41,13 @@ def model_for(catalog: Catalog, key: ApiKey) -> str | None:
     """
     offered = catalog.known_names() if key.mode == "test" else catalog.names()
     allowed = [name for name in offered if key.models is None or name in key.models]
-    liked = [name for name in _LIKED if name in allowed]
-    return next(iter([*liked, *allowed]), None)
+    return liked(allowed)
+
+
+def liked(names: Sequence[str]) -> str | None:
+    """The name among these that makes the best example, or None if there are none."""
+    found = [name for name in _LIKED if name in names]
+    return next(iter([*found, *names]), None)
 
 
 def _environment(base_url: str, secret: str) -> str:
@@ -67,4 +79,30 @@ def _python(base_url: str, secret: str, model: str) -> str:
         '    messages=[{"role": "user", "content": "Hello"}],\n'
         ")\n"
         "print(reply.choices[0].message.content)"
+    )
+
+
+def _node(base_url: str, secret: str, model: str) -> str:
+    return (
+        'import OpenAI from "openai";\n'
+        "\n"
+        "const client = new OpenAI({\n"
+        f'  baseURL: "{base_url}",\n'
+        f'  apiKey: "{secret}",\n'
+        "});\n"
+        "const reply = await client.chat.completions.create({\n"
+        f'  model: "{model}",\n'
+        '  messages: [{ role: "user", content: "Hello" }],\n'
+        "});\n"
+        "console.log(reply.choices[0].message.content);"
+    )
+
+
+def _claude_code(public_url: str, secret: str, model: str) -> str:
+    # Claude Code adds /v1/messages to the address by itself.
+    return (
+        f'export ANTHROPIC_BASE_URL="{public_url}"\n'
+        f'export ANTHROPIC_AUTH_TOKEN="{secret}"\n'
+        f'export ANTHROPIC_MODEL="{model}"\n'
+        "claude"
     )

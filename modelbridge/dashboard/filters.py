@@ -26,6 +26,9 @@ def init_app(app: Flask) -> None:
     """Templates know `|aud`, `|ago`, `|moment`, `base_url()` and `navigation()`."""
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.add_template_filter(aud)
+    app.add_template_filter(usd)
+    app.add_template_filter(number)
+    app.add_template_filter(seconds)
     app.add_template_filter(ago)
     app.add_template_filter(moment)
     app.add_template_global(base_url)
@@ -40,6 +43,21 @@ def base_url() -> str:
 def aud(nanos: int) -> str:
     """All the digits that the amount has, and at least two: "AUD 0.000031"."""
     return f"AUD\N{NO-BREAK SPACE}{format_amount(nanos)}"
+
+
+def usd(nanos: int) -> str:
+    """Like `aud`, of an amount in nano-USD: "USD 1.25"."""
+    return f"USD\N{NO-BREAK SPACE}{format_amount(nanos)}"
+
+
+def number(count: int) -> str:
+    """A count with separators: "1,234,567"."""
+    return f"{count:,}"
+
+
+def seconds(micros: int) -> str:
+    """A duration that people can compare: "0.42 s"."""
+    return f"{micros // 10_000 / 100:,.2f}\N{NO-BREAK SPACE}s"
 
 
 def moment(at: datetime) -> str:

@@ -9,7 +9,7 @@ from wtforms.validators import InputRequired, Length, ValidationError
 
 from modelbridge.identity import passwords, users
 
-_PASSWORD_HINT = (
+PASSWORD_HINT = (
     f"At least {passwords.LEAST_CHARACTERS} characters. Three or four unrelated words are easy to "
     "remember and hard to guess."
 )
@@ -63,7 +63,7 @@ class NewPasswordForm(Form):
     password = PasswordField(
         "New password",
         [InputRequired("Choose a password.")],
-        description=_PASSWORD_HINT,
+        description=PASSWORD_HINT,
         render_kw={"autocomplete": "new-password", "autofocus": True},
     )
 
@@ -94,7 +94,7 @@ class SetupForm(Form):
     password = PasswordField(
         "Password",
         [InputRequired("Choose a password.")],
-        description=_PASSWORD_HINT,
+        description=PASSWORD_HINT,
         render_kw={"autocomplete": "new-password"},
     )
 
@@ -109,4 +109,34 @@ class SetupForm(Form):
     def validate_password(self, field: Field) -> None:
         """Long enough, and not what everybody guesses first."""
         own_words = (self.name.data or "", self.email.data or "")
+        check(passwords.check_new_password, field.data, own_words)
+
+
+class RegisterForm(Form):
+    """Somebody new, whose e-mail address is known already."""
+
+    name = StringField(
+        "Your name",
+        [InputRequired("Enter your name."), Length(max=users.MAX_NAME)],
+        render_kw={"autocomplete": "name", "autofocus": True},
+    )
+    password = PasswordField(
+        "Password",
+        [InputRequired("Choose a password.")],
+        description=PASSWORD_HINT,
+        render_kw={"autocomplete": "new-password"},
+    )
+
+    def __init__(self, email: str, **kwargs: Any) -> None:
+        """An empty form, or what was posted, for the owner of that address."""
+        super().__init__(**kwargs)
+        self._email = email
+
+    def validate_name(self, field: Field) -> None:
+        """A name that can be shown."""
+        check(users.clean_name, field.data)
+
+    def validate_password(self, field: Field) -> None:
+        """Long enough, and not what everybody guesses first."""
+        own_words = (self.name.data or "", self._email)
         check(passwords.check_new_password, field.data, own_words)

@@ -1,13 +1,21 @@
 """Doors that open once: the set-up of the first administrator, the reset of a password."""
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from modelbridge.dashboard import access
 from modelbridge.dashboard.forms import NewPasswordForm, SetupForm
 from modelbridge.dashboard.services import bridge
-from modelbridge.identity import keys, links, passwords, sessions, users
+from modelbridge.identity import (
+    auditlog,
+    keys,
+    links,
+    passwords,
+    preferences,
+    sessions,
+    users,
+)
 from modelbridge.ledger import accounts
 from modelbridge.store.tables import OneTimeLink, User
 
@@ -61,15 +69,17 @@ def _make_administrator(token: str, form: SetupForm) -> tuple[User, str]:
     with bridge().database.transaction() as session:
         if not links.use_link(session, _open_setup(session, token)):
             raise _LinkGoneError
+        zone = preferences.default_time_zone(session)
         user = users.create_user(
             session,
             email=form.email.data,
             name=form.name.data,
             is_admin=True,
-            account_id=accounts.open_account(session, "user").id,
+            account_id=accounts.open_account(session, "user", zone).id,
             password_hash=password_hash,
         )
         keys.adopt_orphan_keys(session, user)
+        _note(session, "user.setup", user)
         session_token = access.start_session(session, user)
         session.refresh(user)
     return user, session_token
@@ -84,7 +94,20 @@ def _change_password(token: str, password: str) -> tuple[User, str]:
             raise _LinkGoneError
         users.set_password(session, user, password_hash)
         sessions.end_all(session, user.id)
+        _note(session, "user.reset", user)
         return user, access.start_session(session, user)
+
+
+def _note(session: Session, action: str, user: User) -> None:
+    auditlog.record(
+        session,
+        actor=user,
+        action=action,
+        subject_kind="user",
+        subject_id=user.id,
+        subject=user.email,
+        address=request.remote_addr or "",
+    )
 
 
 def _open_setup(session: Session, token: str) -> OneTimeLink:

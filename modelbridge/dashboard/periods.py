@@ -39,7 +39,7 @@ def midnight(day: date, time_zone: str) -> datetime:
 
 def today(time_zone: str) -> date:
     """The present day there."""
-    return clock.now().astimezone(ZoneInfo(time_zone)).date()
+    return day_of(clock.now(), time_zone)
 
 
 def month_of(day: date, time_zone: str) -> Period:
@@ -77,3 +77,8 @@ def named(name: str, time_zone: str) -> Period:
     """One of the usual ones. Raises KeyError for any other name."""
     first, last = _REACHES[name][1](today(time_zone))
     return Period(first, last, time_zone)
+
+
+def day_of(moment: datetime, time_zone: str) -> date:
+    """The day of a moment there."""
+    return moment.astimezone(ZoneInfo(time_zone)).date()

@@ -5,6 +5,7 @@ their role doesn't allow the page, is a 404, as if there were no such team.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from flask import abort, request
 from sqlalchemy import select
@@ -30,7 +31,7 @@ class Scope:
         return self.team is None or permissions.allowed(self.role, permission)
 
     @property
-    def args(self) -> dict[str, str]:
+    def args(self) -> dict[str, Any]:
         """What `url_for` needs to stay in this scope."""
         return {} if self.team is None else {"team": self.team.id}
 

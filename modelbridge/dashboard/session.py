@@ -5,13 +5,14 @@ import math
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
+from sqlalchemy.orm import Session
 from werkzeug.exceptions import TooManyRequests
 
 from modelbridge.dashboard import access
 from modelbridge.dashboard.forms import LoginForm
 from modelbridge.dashboard.services import bridge
 from modelbridge.dashboard.throttle import LoginThrottle
-from modelbridge.identity import passwords, users
+from modelbridge.identity import auditlog, passwords, users
 from modelbridge.store.tables import User
 
 pages = Blueprint("session", __name__)
@@ -29,10 +30,11 @@ def login() -> ResponseReturnValue:
         return redirect(access.safe_next(form.next.data), 303)
     refused = False
     if form.validate_on_submit():
-        user = _recognised(form.email.data, form.password.data)
+        user = recognised(form.email.data, form.password.data)
         if user is not None:
             with bridge().database.transaction() as session:
                 token = access.start_session(session, user)
+                _note(session, "session.login", user)
             access.enter(user, token)
             return redirect(access.safe_next(form.next.data), 303)
         refused = True
@@ -47,12 +49,14 @@ def login() -> ResponseReturnValue:
 @pages.post("/logout")
 def logout() -> ResponseReturnValue:
     """The session is over, on the server too."""
+    with bridge().database.transaction() as session:
+        _note(session, "session.logout", access.the_user())
     access.leave()
     flash("You are logged out.", "success")
     return redirect(url_for("session.login"), 303)
 
 
-def _recognised(email: str, password: str) -> User | None:
+def recognised(email: str, password: str) -> User | None:
     """The person, if the password is theirs and they are not disabled.
 
     An unknown address costs as much time as a wrong password. Raises TooManyRequests.
@@ -60,6 +64,8 @@ def _recognised(email: str, password: str) -> User | None:
     account, address = email.strip().lower(), request.remote_addr or ""
     throttle: LoginThrottle = current_app.extensions["modelbridge.login_throttle"]
     if (wait_seconds := throttle.begin(account, address)) > 0:
+        if throttle.is_news(address):
+            _note_throttled(account)
         raise _too_many(math.ceil(wait_seconds))
     with bridge().database.reading() as session:
         user = users.find_user(session, email)
@@ -70,6 +76,33 @@ def _recognised(email: str, password: str) -> User | None:
     if user.password_hash and passwords.is_outdated(user.password_hash):
         _renew_hash(user, password)
     return user
+
+
+def _note(session: Session, action: str, user: User) -> None:
+    auditlog.record(
+        session,
+        actor=user,
+        action=action,
+        subject_kind="user",
+        subject_id=user.id,
+        subject=user.email,
+        address=request.remote_addr or "",
+    )
+
+
+def _note_throttled(account: str) -> None:
+    """Somebody guesses passwords; of what they typed only the account is on record."""
+    with bridge().database.transaction() as session:
+        auditlog.record(
+            session,
+            actor=None,
+            actor_text=auditlog.NOBODY,
+            action="session.throttled",
+            subject_kind="user",
+            subject_id="",
+            subject=account,
+            address=request.remote_addr or "",
+        )
 
 
 def _renew_hash(user: User, password: str) -> None:

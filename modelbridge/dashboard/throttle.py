@@ -78,6 +78,7 @@ class LoginThrottle:
         self._pair = Throttle(free=10, longest_seconds=15 * 60)
         self._address = Throttle(free=50, longest_seconds=5 * 60)
         self._account = Throttle(free=100, longest_seconds=30)
+        self._told: OrderedDict[str, float] = OrderedDict()
 
     def begin(self, account: str, address: str) -> float:
         """Counts an attempt and returns 0, or counts nothing and returns the seconds to wait."""
@@ -89,6 +90,18 @@ class LoginThrottle:
                 for throttle, subject in subjects:
                     throttle.attempt(subject, now)
             return longest
+
+    def is_news(self, address: str) -> bool:
+        """Whether nobody was told in the last quarter of an hour that this address guesses."""
+        now = clock.monotonic()
+        with self._lock:
+            if now < self._told.get(address, 0.0):
+                return False
+            self._told[address] = now + _FORGET_SECONDS
+            self._told.move_to_end(address)
+            while len(self._told) > _MOST_SUBJECTS:
+                self._told.popitem(last=False)
+            return True
 
     def succeeded(self, account: str, address: str) -> None:
         """The password was right: the account's count is forgotten, the address's goes on."""

@@ -92,6 +92,9 @@ _CALLER = select(
     select(table(CatalogState).c.version).scalar_subquery(),
 ).select_from(_KEY_AND_PERSON.outerjoin(_accounts, _accounts.c.id == _keys.c.account_id))
 _BY_SHA256 = Statement(_CALLER.where(_keys.c.sha256 == bindparam("sha256")))
+_BY_OWN_ID = Statement(
+    _CALLER.where(_keys.c.id == bindparam("key_id"), _keys.c.user_id == bindparam("user_id"))
+)
 _BY_RETIRED_SHA256 = Statement(
     _CALLER.join(_retired, _retired.c.key_id == _keys.c.id).where(
         _retired.c.sha256 == bindparam("sha256"), _retired.c.expires_at > bindparam("now")
@@ -111,7 +114,20 @@ def find_caller(cursor: Cursor, key: str) -> Caller:
         found = _BY_RETIRED_SHA256.row(cursor, sha256=sha256, now=now)
     if found is None:
         raise InvalidApiKey("This API key is not known here. Check that it was copied whole.")
-    row = _Row(*found)
+    return _living(_Row(*found), now)
+
+
+def find_own_caller(cursor: Cursor, user_id: str, key_id: str) -> Caller | None:
+    """The caller that this person's own key stands for, without its secret; None if not theirs.
+
+    Raises ApiKeyRevoked or ApiKeyExpired like `find_caller`.
+    """
+    found = _BY_OWN_ID.row(cursor, key_id=key_id, user_id=user_id)
+    return _living(_Row(*found), clock.now_micros()) if found else None
+
+
+def _living(row: _Row, now: int) -> Caller:
+    """Raises ApiKeyRevoked or ApiKeyExpired."""
     refuse_dead_key(row.revoked_at, row.expires_at, row.disabled_at, bool(row.left_team), now)
     return Caller(
         key_id=row.key_id,

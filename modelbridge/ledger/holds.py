@@ -200,7 +200,7 @@ def settle(cursor: Cursor, hold_id: str, cost_nanos: int, *, flag: bool = False)
             cursor,
             id=ids.new_id("short"),
             hold_id=hold_id,
-            amount_nanos=cost_nanos - charged,
+            amount_nanos=min(cost_nanos - charged, MAX_NANOS),
             created_at=now_micros,
         )
     return charged

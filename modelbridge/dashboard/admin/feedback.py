@@ -32,8 +32,8 @@ def index() -> ResponseReturnValue:
         .order_by(Feedback.page)
     )
     with bridge().database.reading() as session:
-        rows, last = page_of(list(session.execute(found).tuples()))
-        pages_judged = list(session.execute(verdicts).tuples())
+        rows, last = page_of(list(session.execute(found)))
+        pages_judged = list(session.execute(verdicts))
     next_before = clock.to_micros(last[0].created_at) if last else None
     return render_template(
         "admin/feedback.html", rows=rows, verdicts=pages_judged, before=next_before

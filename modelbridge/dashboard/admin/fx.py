@@ -7,7 +7,8 @@ from wtforms import Field, StringField
 from wtforms.validators import InputRequired
 
 from modelbridge.catalog import fx
-from modelbridge.dashboard.admin.guard import note, pages
+from modelbridge.dashboard.admin.guard import pages
+from modelbridge.dashboard.audit import note
 from modelbridge.dashboard.forms import Form, check
 from modelbridge.dashboard.services import bridge
 from modelbridge.money import format_amount, parse_amount

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from flask import Blueprint, abort, flash, request
-from sqlalchemy.orm import Session
+from flask import Blueprint, abort, current_app, flash, request, url_for
 
 from modelbridge.dashboard import access
-from modelbridge.identity import auditlog
 
 PAGE_SIZE = 50
 
@@ -18,22 +16,6 @@ def require_admin() -> None:
     """Only administrators get further; to everybody else these pages do not exist."""
     if not access.the_user().is_admin:
         abort(404)
-
-
-def note(
-    session: Session, action: str, kind: str, subject_id: str, subject: str, **details: Any
-) -> None:
-    """The audit log tells what this administrator does in this transaction."""
-    auditlog.record(
-        session,
-        actor=access.the_user(),
-        action=action,
-        subject_kind=kind,
-        subject_id=subject_id,
-        subject=subject,
-        details=details or None,
-        address=request.remote_addr or "",
-    )
 
 
 def say(done: bool, words: str) -> None:
@@ -50,3 +32,33 @@ def page_of(rows: list[Any]) -> tuple[list[Any], Any | None]:
 def search_words() -> str:
     """What was typed into the page's search box."""
     return request.args.get("q", "").strip()[:100]
+
+
+def tabs() -> list[tuple[str, str]]:
+    """The pages of the administration: path and words."""
+    known = current_app.view_functions
+    return [(url_for(endpoint), label) for endpoint, label in _TABS if endpoint in known]
+
+
+def tab_of(path: str) -> str | None:
+    """The path of the tab to which a page belongs: the longest that the page's path begins with."""
+    fitting = [
+        tab for tab, _ in tabs() if path == tab or (path.startswith(f"{tab}/") and tab != "/admin")
+    ]
+    return max(fitting, key=len, default=None)
+
+
+_TABS = (
+    ("admin.index", "State"),
+    ("admin.users", "Users"),
+    ("admin.teams", "Teams"),
+    ("admin.accounts", "Accounts"),
+    ("admin.upstreams", "Upstreams"),
+    ("admin.models", "Models and prices"),
+    ("admin.fx", "Exchange rate"),
+    ("admin.settings", "Settings"),
+    ("admin.audit", "Audit log"),
+    ("admin.feedback", "Feedback"),
+)
+pages.add_app_template_global(tabs, "admin_tabs")
+pages.add_app_template_global(tab_of, "admin_tab_of")

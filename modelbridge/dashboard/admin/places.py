@@ -25,7 +25,7 @@ def list_teams() -> ResponseReturnValue:
         counted = select(ApiKey.account_id, func.count()).where(
             ApiKey.revoked_at.is_(None), ApiKey.account_id.in_([row.account_id for row in rows])
         )
-        keys = dict(session.execute(counted.group_by(ApiKey.account_id)).tuples())
+        keys = {row[0]: row[1] for row in session.execute(counted.group_by(ApiKey.account_id))}
     return render_template(
         "admin/teams.html",
         rows=rows,
@@ -52,7 +52,7 @@ def list_accounts() -> ResponseReturnValue:
     if words:
         found = found.where(label.icontains(words, autoescape=True))
     with bridge().database.reading() as session:
-        rows, last = page_of(list(session.execute(found).tuples()))
+        rows, last = page_of(list(session.execute(found)))
         lines = [
             (kind, name, accounts.account_view(session, account_id))
             for account_id, kind, name, _ in rows

@@ -7,7 +7,8 @@ from flask.typing import ResponseReturnValue
 from wtforms import Field, RadioField, SelectChoice, StringField
 
 from modelbridge.dashboard import mail
-from modelbridge.dashboard.admin.guard import note, pages
+from modelbridge.dashboard.admin.guard import pages
+from modelbridge.dashboard.audit import note
 from modelbridge.dashboard.forms import Form, check
 from modelbridge.dashboard.services import bridge
 from modelbridge.identity import preferences

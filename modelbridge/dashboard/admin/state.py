@@ -11,12 +11,11 @@ from sqlalchemy.orm import Session
 
 from modelbridge.catalog import admin as arrangement
 from modelbridge.catalog import fx
-from modelbridge.dashboard.admin.guard import note, pages
+from modelbridge.dashboard.admin.guard import pages
+from modelbridge.dashboard.audit import note
 from modelbridge.dashboard.services import bridge
 from modelbridge.gateway import books
 from modelbridge.store.tables import Hold, Shortfall, Upstream
-
-_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +37,7 @@ def index() -> ResponseReturnValue:
         checks = books.latest(session, 10)
         upstreams = upstream_states(session)
         rate = fx.current(session)
-        flagged = list(
-            session.scalars(
-                select(Hold).where(Hold.flagged).order_by(Hold.admitted_at.desc()).limit(_SHOWN)
-            )
-        )
+        flagged = session.scalar(select(func.count()).where(Hold.flagged))
         shortfalls = session.execute(
             select(func.count(), func.coalesce(func.sum(Shortfall.amount_nanos), 0))
         ).one()

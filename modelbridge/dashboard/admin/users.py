@@ -10,7 +10,8 @@ from wtforms import BooleanField, EmailField, Field, StringField
 from wtforms.validators import InputRequired, Length
 
 from modelbridge.dashboard import access, mail
-from modelbridge.dashboard.admin.guard import PAGE_SIZE, note, page_of, pages, search_words
+from modelbridge.dashboard.admin.guard import PAGE_SIZE, page_of, pages, search_words
+from modelbridge.dashboard.audit import note
 from modelbridge.dashboard.forms import Form, check, sentence
 from modelbridge.dashboard.services import bridge
 from modelbridge.identity import keys, links, preferences, sessions, users
@@ -37,11 +38,11 @@ class UserForm(Form):
 
     def validate_email(self, field: Field) -> None:
         """An e-mail address."""
-        check(users.clean_email, field.data)
+        check(users.clean_email, field.data or "")
 
     def validate_name(self, field: Field) -> None:
         """A name that can be shown."""
-        check(users.clean_name, field.data)
+        check(users.clean_name, field.data or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,8 @@ def act(user_id: str, action: str) -> ResponseReturnValue:
     if token is not None:
         return _show_link(user, token, RESET_LINK_HOURS, is_new=False)
     flash(_DONE[action].format(user.email), "success")
+    if action == "demote" and user.id == access.the_user().id:
+        return redirect(url_for("home.index"), 303)
     return redirect(url_for("admin.user", user_id=user.id), 303)
 
 

@@ -1,0 +1,168 @@
+"""The forms that make and change an API key, and how their words become a key's fields."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from wtforms import (
+    DateField,
+    HiddenField,
+    IntegerField,
+    RadioField,
+    SelectChoice,
+    SelectField,
+    StringField,
+)
+from wtforms.validators import InputRequired, NumberRange, Optional
+
+from modelbridge import clock
+from modelbridge.dashboard.forms import Form
+from modelbridge.dashboard.limit_form import LimitForm
+from modelbridge.dashboard.scope import Scope
+from modelbridge.identity import keys
+from modelbridge.identity.rotation import MOST_OVERLAP_HOURS
+from modelbridge.store.tables import ApiKey
+
+PERSONAL = "personal"
+_PRESET_DAYS = (7, 30, 90)
+_LIMIT_HINT = (
+    "At the limit, calls get 429 until the period is over. Without one, the key may spend all of "
+    "the account's balance."
+)
+
+
+class KeyFields(LimitForm):
+    """Name, limit, expiry, models: what can be set at first and changed later."""
+
+    name = StringField(
+        "Name",
+        [InputRequired("Give the key a name.")],
+        description="Where it will be used, such as “Laptop” or “Nightly reports”.",
+        render_kw={"maxlength": keys.MAX_NAME, "autocomplete": "off", "autofocus": True},
+    )
+    expires = SelectField("Expires", default="never")
+    expires_on = DateField("Last day", [Optional()], description="The key works until it ends.")
+    models = StringField(
+        "Allowed models",
+        description="Names separated by commas. Empty means every model.",
+        render_kw={"autocomplete": "off", "spellcheck": "false", "placeholder": "Every model"},
+    )
+
+    def __init__(self, time_zone: str, **kwargs: Any) -> None:
+        """Days are counted in that time zone: the one of the account that pays."""
+        super().__init__(**kwargs)
+        self._time_zone = time_zone
+        self._today = clock.now().astimezone(ZoneInfo(time_zone)).date()
+        self.limit.description = _LIMIT_HINT
+        self.expires.choices = [
+            SelectChoice("never", "Never"),
+            *(self._preset(days) for days in _PRESET_DAYS),
+            SelectChoice("date", "On a day of your choice"),
+        ]
+        self.expires_on.render_kw = {"min": self._today.isoformat()}
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        """Whether everything fits; a day must be chosen only if the expiry asks for one."""
+        fits: bool = super().validate(extra_validators)
+        if self.expires.data == "date" and not self.expires_on.errors:
+            if self.expires_on.data is None:
+                self.blame(ValueError("expires_on: choose the day"))
+                return False
+            if self.expires_on.data < self._today:
+                self.blame(ValueError("expires_on: that day is over; choose one to come"))
+                return False
+        return fits
+
+    @property
+    def model_names(self) -> list[str] | None:
+        """The allowed models of a form that is valid; None for every model."""
+        names = [name.strip() for name in (self.models.data or "").split(",")]
+        return [name for name in names if name] or None
+
+    def expires_at(self) -> datetime | None:
+        """The end of the chosen day."""
+        choice = self.expires.data
+        if choice == "never":
+            return None
+        day = self.expires_on.data if choice == "date" else self._day(int(choice))
+        return keys.read_expiry(day.isoformat(), self._time_zone)
+
+    def _preset(self, days: int) -> SelectChoice:
+        day = self._day(days)
+        return SelectChoice(str(days), f"In {days} days ({day.day} {day:%b %Y})")
+
+    def _day(self, days: int) -> date:
+        return self._today + timedelta(days=days)
+
+
+class KeyForm(KeyFields):
+    """A new key: also who pays and its kind. `form_id` tells a reloaded answer from a new wish."""
+
+    account = SelectField(
+        "Account",
+        description="Who pays. A team's owners and admins see and manage all of its keys.",
+        validate_choice=True,
+    )
+    mode = RadioField(
+        "Kind", choices=[SelectChoice("live", "Live"), SelectChoice("test", "Test")], default="live"
+    )
+    form_id = HiddenField()
+
+    def __init__(self, time_zone: str, choices: Sequence[Scope], **kwargs: Any) -> None:
+        """`choices` are the accounts that may pay, the personal one among them."""
+        super().__init__(time_zone, **kwargs)
+        self.account.choices = [SelectChoice(account_name(scope), scope.label) for scope in choices]
+
+    def key_fields(self) -> dict[str, Any]:
+        """What `keys.create_key` wants, of a form that is valid."""
+        return {
+            "name": self.name.data,
+            "test": self.mode.data == "test",
+            "limit_nanos": self.limit_nanos,
+            "window": self.window.data,
+            "expires_at": self.expires_at(),
+            "models": self.model_names,
+        }
+
+
+class EditForm(KeyFields):
+    """A key that exists: its expiry may stay as it is."""
+
+    def __init__(self, key: ApiKey, time_zone: str, **kwargs: Any) -> None:
+        """Filled in with what the key has, unless something was posted."""
+        super().__init__(time_zone, **kwargs)
+        self._key = key
+        if key.expires_at is not None:
+            day = key.expires_at.astimezone(ZoneInfo(time_zone))
+            label = f"As it is ({day.day} {day:%b %Y, %H:%M})"
+            self.expires.choices = [SelectChoice("keep", label), *self.expires.choices]
+        if not self.is_submitted():
+            self.name.data = key.name
+            self.show_limit(key.limit_nanos, key.limit_window)
+            self.expires.data = "never" if key.expires_at is None else "keep"
+            self.models.data = ", ".join(key.models or [])
+
+    def expires_at(self) -> datetime | None:
+        """The end of the chosen day, or what it was."""
+        return self._key.expires_at if self.expires.data == "keep" else super().expires_at()
+
+
+class RotateForm(Form):
+    """How long the old secret goes on working."""
+
+    overlap = IntegerField(
+        "Hours that the old secret still works",
+        [
+            InputRequired("Enter a number of hours, or 0."),
+            NumberRange(0, MOST_OVERLAP_HOURS, f"Enter 0 to {MOST_OVERLAP_HOURS} hours."),
+        ],
+        default=24,
+        description=f"From 0, which ends it at once, to {MOST_OVERLAP_HOURS}.",
+        render_kw={"min": 0, "max": MOST_OVERLAP_HOURS, "inputmode": "numeric"},
+    )
+
+
+def account_name(scope: Scope) -> str:
+    """What the form calls that account: the team's id, or `personal`."""
+    return PERSONAL if scope.team is None else scope.team.id
