@@ -143,9 +143,9 @@ class World:
     def held(self, key_id: str) -> int:
         return self._spending(key_id).held_nanos
 
-    def rows(self, kind: type[Base], **where: Any) -> list[Any]:
+    def rows(self, entity: type[Base], **where: Any) -> list[Any]:
         with self.database.reading() as session:
-            return list(session.query(kind).filter_by(**where).all())
+            return list(session.query(entity).filter_by(**where).all())
 
     def sql(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """Run one statement as it is, past every rule of the code."""

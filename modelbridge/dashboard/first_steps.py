@@ -52,15 +52,15 @@ def first_steps(session: Session, scope: Scope, user_id: str) -> FirstSteps:
         has_money=accounts.account_view(session, scope.account_id).balance_nanos > 0,
         key=key,
         has_called=has_called(session, scope.account_id),
-        command=_command(model or next(iter(offered.names()), _MODEL)),
+        command=_command(model or examples.liked(offered.names()) or _MODEL),
     )
 
 
 def _command(model: str) -> Example:
-    base_url = bridge().settings.base_url
+    public_url = bridge().settings.public_url
     return next(
         example
-        for example in examples.first_calls(base_url, _SECRET, model)
+        for example in examples.first_calls(public_url, _SECRET, model)
         if example.element_id == "curl"
     )
 

@@ -28,7 +28,12 @@ class UsageForm(Form):  # type: ignore[misc]
     """Sent by GET, it changes nothing, so it has no token. A wrong filter is not applied."""
 
     period = SelectField(
-        "Time", choices=[*periods.CHOICES, (periods.CUSTOM, "From – to")], default=periods.DEFAULT
+        "Time",
+        choices=[
+            *(SelectChoice(name, label) for name, label in periods.CHOICES),
+            SelectChoice(periods.CUSTOM, "From – to"),
+        ],
+        default=periods.DEFAULT,
     )
     first = DateField("From", [Optional()], name="from")
     last = DateField("To", [Optional()], name="to")

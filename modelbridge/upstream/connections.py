@@ -41,6 +41,7 @@ class Answer(http.client.HTTPResponse):
         self._buffer_may_hold_some = True
 
     def begin(self) -> None:
+        """Read the head; how the body ends is known from then on."""
         super().begin()
         if self.chunked:
             self._framing = Chunked()
@@ -50,6 +51,7 @@ class Answer(http.client.HTTPResponse):
             self._framing = UntilClose(may_be_empty=self.status >= 400)
 
     def read1(self, n: int = -1) -> bytes:
+        """Everything of the body that has arrived, at least a byte; b"" at its end."""
         framing = self._framing
         while (fp := self.fp) is not None:
             if framing.ended:
