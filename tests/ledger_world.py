@@ -12,6 +12,7 @@ a number of tokens times that. Without a server every unit is committed where it
 
 import functools
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from modelbridge.ledger.accounts import AccountView
 from modelbridge.ledger.audit import check_books
 from modelbridge.money import NANOS, Usage
 from modelbridge.store.database import Database
-from modelbridge.store.tables import ApiKey, Base, CatalogState
+from modelbridge.store.tables import ApiKey, Base
 from modelbridge.wire.chat import ChatRequest
 
 MODEL = "gpt-exact"
@@ -96,8 +97,7 @@ class World:
 
     def call(self, key_id: str, idempotency: tuple[str, str] | None = None) -> Call:
         """A call that has come in."""
-        with self.database.reading() as session:
-            version = session.query(CatalogState).one().version
+        ((version,),) = self.look("SELECT version FROM catalog_state")
         caller = Caller(
             key_id, self._key_accounts[key_id], None, False, None, "Australia/Sydney", version
         )
@@ -130,6 +130,16 @@ class World:
     def sweep(self) -> int:
         return recovery.sweep(self.gateway)
 
+    def remember(self, memory: sqlite3.Connection) -> None:
+        """A copy of the whole file is in that memory."""
+        self.database._connection.backup(memory)
+
+    def begin_again(self, memory: sqlite3.Connection) -> None:
+        """The file is as it is in that memory, and nothing is known of what happened since."""
+        memory.backup(self.database._connection)
+        self.gateway.known_prices.clear()
+        self.gateway.unsettled.clear()
+
     # What the books say
 
     @property
@@ -146,6 +156,12 @@ class World:
     def rows(self, entity: type[Base], **where: Any) -> list[Any]:
         with self.database.reading() as session:
             return list(session.query(entity).filter_by(**where).all())
+
+    def look(self, statement: str) -> list[Any]:
+        """What a statement reads."""
+        with self.database.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
 
     def sql(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """Run one statement as it is, past every rule of the code."""

@@ -24,6 +24,7 @@ from modelbridge.ledger.audit import check_books
 from modelbridge.store.database import Database
 
 ALICE = "alice@example.com"
+HELLO: Any = [{"role": "user", "content": "Hello"}]
 AUD_PER_USD = Decimal("1.6")
 _READY = "ModelBridge serves on"
 

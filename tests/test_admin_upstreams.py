@@ -51,7 +51,7 @@ def row_of(world: World, name: str) -> Upstream:
     return row
 
 
-def tested(browser: Browser, name: str = "local") -> str:
+def outcome_of_test(browser: Browser, name: str = "local") -> str:
     """What the connection's test said."""
     token = hidden_fields(browser.get("/admin/upstreams").text)["csrf_token"]
     answer = browser.post(f"/admin/upstreams/{name}/test", csrf_token=token)
@@ -134,7 +134,10 @@ def test_the_test_of_a_connection_asks_for_the_list_of_models(
 ) -> None:
     add_local(browser, upstream, provider)
     upstream.will(hostile.status(200, {"data": [{"id": "a"}, {"id": "b"}]}))
-    assert tested(browser) == "local: It works: the API key is accepted and the list has 2 models."
+    assert (
+        outcome_of_test(browser)
+        == "local: It works: the API key is accepted and the list has 2 models."
+    )
     (seen,) = upstream.wait_for(1)
     assert (seen["method"], seen["path"], seen["text"]) == ("GET", path, "")
     assert seen["headers"][header[0]] == header[1]
@@ -148,7 +151,7 @@ def test_geminis_list_is_beside_its_calls(browser: Browser, upstream: HostileUps
         allow_private="y",
     )  # fmt: skip
     upstream.will(hostile.status(200, {"data": []}))
-    tested(browser)
+    outcome_of_test(browser)
     (seen,) = upstream.wait_for(1)
     assert seen["path"] == "/v1beta/openai/models"
 
@@ -175,7 +178,7 @@ def test_what_came_of_the_test_is_told_in_our_words(
 ) -> None:
     add_local(browser, upstream)
     upstream.will(step)
-    said = tested(browser)
+    said = outcome_of_test(browser)
     assert words in said
     assert "secret" not in said
 
@@ -186,13 +189,13 @@ def test_a_silent_upstream_does_not_keep_the_administrator_waiting(
     monkeypatch.setattr(probe, "PATIENCE_SECONDS", 0.3)
     add_local(browser, upstream)
     upstream.will(hostile.hang())
-    assert "did not answer within" in tested(browser)
+    assert "did not answer within" in outcome_of_test(browser)
 
 
 def test_nobody_at_the_address(browser: Browser, upstream: HostileUpstream) -> None:
     add_local(browser, upstream)
     upstream.refuse()
-    assert "cannot be reached" in tested(browser)
+    assert "cannot be reached" in outcome_of_test(browser)
 
 
 def test_a_credential_is_replaced(world: World, browser: Browser) -> None:
@@ -296,7 +299,7 @@ def test_targets_keep_their_order(world: World, browser: Browser) -> None:
         ({"name": ""}, "name", "Give the model a name"),
         ({"name": "two words"}, "name", "is not a name"),
         ({"input": "x"}, "input", "is not a decimal number"),
-        ({"output": ""}, "output", "is missing"),
+        ({"output": ""}, "output", "Give both the input and the output price"),
         ({"output": "-1"}, "output", "must be between 0 and"),
         ({"free": "y"}, "free", "A free model has no prices"),
         ({"max_output": "0"}, "max_output", "whole number of tokens"),

@@ -9,9 +9,8 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from people import HELLO
 from pydantic import BaseModel
-from running import RunningBridge
+from running import HELLO, RunningBridge
 
 GREETING = "Hello from the ModelBridge sandbox!"
 MODEL = "claude-sonnet-4-6"
@@ -63,7 +62,9 @@ def test_the_two_variables_are_all_that_a_program_needs(
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_base_url_may_end_in_a_slash(running: RunningBridge, practice_key: str, slash: str) -> None:
+def test_a_base_url_may_end_in_a_slash(
+    running: RunningBridge, practice_key: str, slash: str
+) -> None:
     with openai.OpenAI(api_key=practice_key, base_url=f"{running.url}/v1{slash}") as client:
         assert client.chat.completions.create(model=MODEL, messages=HELLO).choices
 
@@ -127,7 +128,7 @@ def test_tools_go_round(client: openai.OpenAI) -> None:
     asked = client.chat.completions.create(
         model=MODEL, messages=HELLO, tools=[WEATHER], tool_choice="required"
     )
-    message = asked.choices[0].message
+    message: Any = asked.choices[0].message
     (call,) = message.tool_calls or []
     assert call.type == "function"
     assert set(json.loads(call.function.arguments)) == {"city", "days"}
@@ -135,7 +136,7 @@ def test_tools_go_round(client: openai.OpenAI) -> None:
     result: Any = {"role": "tool", "tool_call_id": call.id, "content": "sunny, 21 °C"}
     answered = client.chat.completions.create(
         model=MODEL,
-        messages=[*HELLO, message, result],  # type: ignore[list-item]
+        messages=[*HELLO, message, result],
         tools=[WEATHER],
     )
     assert "sunny, 21 °C" in (answered.choices[0].message.content or "")

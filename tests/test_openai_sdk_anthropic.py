@@ -6,11 +6,10 @@ from typing import Any
 
 import openai
 import pytest
-from people import HELLO
 from pydantic import BaseModel
 from recordings import available, recording
 from replay import JSONDict, Replay, as_message_stream, changed
-from running import RunningBridge, cost_nanos, nanos
+from running import HELLO, RunningBridge, cost_nanos, nanos
 
 pytestmark = pytest.mark.skipif(not available, reason="recordings not present")
 HAIKU, SONNET = "claude-haiku-4-5", "claude-sonnet-4-5"
@@ -58,10 +57,11 @@ def test_parallel_tools_are_called_answered_and_paid_for(
         )
         (choice,) = asked.parse().choices
         assert choice.finish_reason == "tool_calls"
-        calls: Any = choice.message.tool_calls
+        message: Any = choice.message
+        calls = message.tool_calls
         assert [call.id for call in calls] == [block["id"] for block in recorded]
         assert [json.loads(call.function.arguments)["name"] for call in calls] == FAMILY
-        assert (choice.message.content or "").startswith("I'll help you find out")
+        assert message.content.startswith("I'll help you find out")
         assert nanos(asked.headers["x-modelbridge-cost"]) == cost_nanos(
             HAIKU, input=423, output=202
         )
@@ -70,7 +70,7 @@ def test_parallel_tools_are_called_answered_and_paid_for(
             for call, name, age in zip(calls, FAMILY, (40, 38, 11, 7), strict=True)
         ]
         answered = client.chat.completions.create(
-            model=HAIKU, messages=[QUESTION, choice.message, *results], tools=[ENTITY]
+            model=HAIKU, messages=[QUESTION, message, *results], tools=[ENTITY]
         )
     assert answered.choices[0].finish_reason == "stop"
     first, second = (seen.body for seen in replay.seen)
@@ -181,7 +181,7 @@ def test_thinking_is_shown_and_goes_back_with_its_signature(
         assert message.thinking_blocks == [block]
         client.chat.completions.create(
             model=SONNET,
-            messages=[*HELLO, message, {"role": "user", "content": "And back?"}],  # type: ignore[list-item]
+            messages=[*HELLO, message, {"role": "user", "content": "And back?"}],
             max_tokens=4096,
             extra_body=thinking,
         )
@@ -235,7 +235,7 @@ def test_redacted_thinking_survives_the_round_trip(running: RunningBridge, repla
         assert message.thinking_blocks == [block]
         client.chat.completions.create(
             model=SONNET,
-            messages=[*HELLO, message, {"role": "user", "content": "Go on"}],  # type: ignore[list-item]
+            messages=[*HELLO, message, {"role": "user", "content": "Go on"}],
             max_tokens=4096,
             extra_body=thinking,
         )

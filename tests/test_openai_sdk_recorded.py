@@ -7,11 +7,10 @@ from typing import Any
 import openai
 import pytest
 import requests
-from people import HELLO
 from pydantic import BaseModel
 from recordings import Recording, available, recording
 from replay import Replay
-from running import RunningBridge, cost_nanos, nanos
+from running import HELLO, RunningBridge, cost_nanos, nanos
 
 pytestmark = pytest.mark.skipif(not available, reason="recordings not present")
 CAPITAL: Any = {
@@ -91,6 +90,45 @@ def test_a_tool_call_in_a_stream_is_put_together_and_billed(
     assert running.newest_receipt()["cost_nanos"] == expected
     assert replay.last.body["tools"] == asked["tools"]
     assert replay.last.body["messages"] == asked["messages"]
+
+
+def test_a_stream_is_relayed_byte_for_byte_but_for_the_cost_in_its_usage(
+    running: RunningBridge, replay: Replay
+) -> None:
+    replay.plays("openai-chat-stream-tool-call")
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    answer = requests.post(
+        f"{running.url}/v1/chat/completions",
+        json={"model": "gpt-4o-mini", "messages": HELLO, **options},
+        headers={"Authorization": f"Bearer {running.key()}"},
+        timeout=30,
+    )
+    ours = answer.content.split(b"\n\n")
+    theirs = recording("openai-chat-stream-tool-call").body.split(b"\n\n")
+    assert len(ours) == len(theirs)
+    (changed,) = [at for at, frame in enumerate(ours) if frame != theirs[at]]
+    told, recorded = (
+        json.loads(frames[changed].removeprefix(b"data: ")) for frames in (ours, theirs)
+    )
+    assert nanos(told["usage"].pop("cost")) == running.newest_receipt()["cost_nanos"]
+    assert told == recorded
+
+
+def test_a_picture_reaches_the_upstream_as_it_was_sent(
+    running: RunningBridge, replay: Replay
+) -> None:
+    replay.plays("openai-chat-text")
+    image = {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}
+    content: Any = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": image},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+    ]
+    with running.openai() as client:
+        client.chat.completions.create(
+            model="gpt-4o", messages=[{"role": "user", "content": content}]
+        )
+    assert replay.last.body["messages"] == [{"role": "user", "content": content}]
 
 
 def test_usage_is_asked_of_the_upstream_though_the_client_did_not(

@@ -100,7 +100,7 @@ def test_a_real_tool_call_is_streamed_and_its_result_goes_back(bridge: RunningBr
         with client.chat.completions.stream(
             model=MODEL, messages=asked, tools=tools, max_tokens=60
         ) as stream:
-            message = stream.get_final_completion().choices[0].message
+            message: Any = stream.get_final_completion().choices[0].message
         (call,) = message.tool_calls or []
         assert call.function.name == "get_weather"
         assert json.loads(call.function.arguments) == {"city": "Paris"}

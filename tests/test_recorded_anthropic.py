@@ -9,10 +9,9 @@ from typing import Any
 
 import openai
 import pytest
-from people import HELLO
 from recordings import available, recording
 from replay import JSONDict, Replay, as_message_stream, changed
-from running import RunningBridge, cost_nanos, nanos
+from running import HELLO, RunningBridge, cost_nanos, nanos
 
 pytestmark = pytest.mark.skipif(not available, reason="recordings not present")
 CREDENTIAL = "sk-ant-recorded"

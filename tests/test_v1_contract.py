@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from people import Key, Person, TestBridge, serving
+from people import Key, Person, TestBridge, serving, wait_for
 
 from modelbridge import clock, ids
 from modelbridge.store import database
@@ -293,8 +293,8 @@ def test_a_key_in_the_place_of_the_model_is_neither_told_back_nor_kept(
     assert answer.told == (400, "invalid_request_error", "invalid_request")
     assert answer.error["param"] == "model"
     assert key.secret not in answer.text
-    bridge.settle_down()
-    assert [call.model for call in bridge.rows(Call)] == [""]
+    (row,) = wait_for(lambda: bridge.rows(Call))
+    assert row.model == ""
 
 
 def test_a_key_is_in_no_file_and_in_no_log(

@@ -110,7 +110,7 @@ def refund(call_id: str) -> ResponseReturnValue:
 @pages.route("/receipts/<call_id>/refund-all", methods=["GET", "POST"])
 def refund_all(call_id: str) -> ResponseReturnValue:
     """One click in the list of flagged calls: what is left of the charge goes back."""
-    if request.method == "GET":
+    if request.method != "POST":
         return redirect(url_for("admin_money.refund", call_id=call_id))
     with bridge().database.reading() as session:
         found = reckoning.receipt_of(session, session.get(Call, call_id) or abort(404))

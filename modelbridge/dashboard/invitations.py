@@ -47,7 +47,7 @@ def _as_visitor(token: str, invitation: Invitation) -> ResponseReturnValue:
     user = access.the_user()
     if user.email != invitation.email:
         return _page(invitation, "other_person")
-    if request.method == "GET":
+    if request.method != "POST":
         return _page(invitation, "join")
     with bridge().database.transaction() as session:
         _join(session, token, session.get_one(User, user.id))

@@ -12,7 +12,7 @@ from modelbridge.dashboard import access
 from modelbridge.dashboard.forms import LoginForm
 from modelbridge.dashboard.services import bridge
 from modelbridge.dashboard.throttle import LoginThrottle
-from modelbridge.identity import auditlog, passwords, users
+from modelbridge.identity import auditlog, passwords, preferences, users
 from modelbridge.store.tables import User
 
 pages = Blueprint("session", __name__)
@@ -40,8 +40,13 @@ def login() -> ResponseReturnValue:
         refused = True
     with bridge().database.reading() as session:
         is_new = not users.has_admin(session)
+        can_register = not is_new and preferences.registration(session) == "open"
     page = render_template(
-        "session/login.html", form=form, refusal=_REFUSAL if refused else None, is_new=is_new
+        "session/login.html",
+        form=form,
+        refusal=_REFUSAL if refused else None,
+        is_new=is_new,
+        can_register=can_register,
     )
     return page, 401 if refused else 400 if form.errors else 200
 

@@ -111,7 +111,9 @@ def _read(session: Session, form: UsageForm, scope: Scope) -> tuple[Choices, Wan
 
 
 def _view(session: Session, wanted: Wanted, by: str, choices: Choices) -> View:
-    sums = usage_query.totals(session, wanted, "model" if by == "day" else by)
+    buckets = charts.buckets(wanted.period.first, wanted.period.last)
+    monthly = by != "day" and len(buckets[0].key) == len("2026-11")
+    sums = usage_query.totals(session, wanted, "model" if by == "day" else by, monthly=monthly)
     labels = {"key": choices.keys, "person": {**choices.people, "": names.NOBODY}}.get(by, {})
     named = _relabelled(sums, labels)
     grouped: dict[str, Total] = defaultdict(Total)
@@ -130,7 +132,7 @@ def _view(session: Session, wanted: Wanted, by: str, choices: Choices) -> View:
         total=sum(sums.values(), Total()),
         chart=charts.stacked(
             {what: total.cost_nanos for what, total in named.items()},
-            charts.buckets(wanted.period.first, wanted.period.last),
+            buckets,
         ),
     )
 

@@ -69,16 +69,18 @@ class Page:
     older: str | None
 
 
-def totals(session: Session, wanted: Wanted, by: str) -> dict[tuple[str, str], Total]:
-    """Sums by (day, model | key's id | person's id); the status is not looked at."""
+def totals(
+    session: Session, wanted: Wanted, by: str, *, monthly: bool = False
+) -> dict[tuple[str, str], Total]:
+    """Sums by (day, model | key's id | person's id); the status is not looked at.
+
+    `monthly`: by (month, …), YYYY-MM, where nobody looks at single days.
+    """
+    when = func.substr(DailyUsage.day, 1, 7).label("month") if monthly else DailyUsage.day
     what = DIMENSIONS[by]
     sums = [func.sum(getattr(DailyUsage, name)) for name in Total.__dataclass_fields__]
-    rows = session.execute(
-        select(DailyUsage.day, what, *sums)
-        .where(*_days_where(wanted))
-        .group_by(DailyUsage.day, what)
-    )
-    return {(day, name): Total(*amounts) for day, name, *amounts in rows}
+    query = select(when, what, *sums).where(*_days_where(wanted)).group_by(when, what)
+    return {(at, name): Total(*amounts) for at, name, *amounts in session.execute(query)}
 
 
 def models_called(session: Session, wanted: Wanted) -> list[str]:

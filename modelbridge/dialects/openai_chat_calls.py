@@ -6,7 +6,7 @@ calls into one.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelbridge import jsonio
 from modelbridge.jsonio import JSONDict
@@ -19,7 +19,7 @@ class Call:
 
     number: int
     id: str
-    arguments: str = ""
+    pieces: list[str] = field(default_factory=list)
 
 
 class Calls:
@@ -55,7 +55,7 @@ class Calls:
             found = self._calls[-1]
         if found is None or (id_ and found.id and id_ != found.id):
             return None
-        if complete and not id_ and _is_json(found.arguments):
+        if complete and not id_ and _is_json("".join(found.pieces)):
             return None
         return found
 
@@ -63,7 +63,7 @@ class Calls:
         """The piece belongs to that call; later ones with the same index do, too."""
         if type(index) is int:
             self._by_index[index] = call
-        call.arguments += arguments
+        call.pieces.append(arguments)
 
 
 def arguments_text(function: JSONDict) -> str:

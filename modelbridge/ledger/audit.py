@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from modelbridge import clock
 from modelbridge.ledger.windows import window_end
-from modelbridge.money import USAGE_CLASSES, Price, Usage, cost_nanos, format_amount
+from modelbridge.money import MAX_NANOS, USAGE_CLASSES, Price, Usage, cost_nanos, format_amount
 from modelbridge.store.tables import (
     OPEN_STATES,
     Account,
@@ -47,13 +47,18 @@ def check_books(session: Session) -> BooksReport:
     for check in (
         _balances,
         _running_balances,
+        _kinds,
         _held,
         _spending_of_keys,
         _spending_of_accounts,
+        _windows_missing,
         _postings_and_holds,
+        _postings_elsewhere,
+        _postings_twice,
         _attempts,
         _receipts,
         _receipts_missing,
+        _costs_without_charge,
         _daily_usage,
         _refunds,
     ):
@@ -98,6 +103,26 @@ def _running_balances(session: Session) -> Iterator[str]:
     ).subquery()
     for row in session.execute(select(lines).where(lines.c.balance_after_nanos != lines.c.running)):
         yield f"{row.id}: running balance {row.balance_after_nanos} should be {row.running}"
+
+
+def _kinds(session: Session) -> Iterator[str]:
+    """A top-up adds, and a refund gives a charge back."""
+    rows = select(
+        BalanceTransaction.id,
+        BalanceTransaction.kind,
+        BalanceTransaction.amount_nanos,
+        BalanceTransaction.refunds_id,
+    ).where(
+        or_(
+            and_(
+                BalanceTransaction.kind.in_(("top_up", "refund")),
+                BalanceTransaction.amount_nanos <= 0,
+            ),
+            (BalanceTransaction.kind == "refund") != BalanceTransaction.refunds_id.is_not(None),
+        )
+    )
+    for row in session.execute(rows):
+        yield f"{row.id}: a {row.kind} of {row.amount_nanos}, which gives back {row.refunds_id}"
 
 
 def _held(session: Session) -> Iterator[str]:
@@ -176,10 +201,29 @@ def _check_window(
         yield f"{row.subject_id}: held {row.held_nanos} is not the sum of its open holds {held}"
 
 
+def _windows_missing(session: Session) -> Iterator[str]:
+    """An open hold counts in the windows of its admission."""
+    for subject, start in (
+        (Hold.key_id, Hold.key_window_start),
+        (Hold.account_id, Hold.account_window_start),
+    ):
+        window = exists().where(Spending.subject_id == subject, Spending.window_start == start)
+        for hold_id, name in session.execute(
+            select(Hold.id, subject).where(Hold.state.in_(OPEN_STATES), ~window)
+        ):
+            yield f"{name}: has no row for the window of {hold_id}"
+
+
 def _postings_and_holds(session: Session) -> Iterator[str]:
     """A posted hold has one usage of the same amount, and no other hold has any."""
     paired = session.execute(
-        select(Hold.id, Hold.state, Hold.charged_nanos, BalanceTransaction.amount_nanos)
+        select(
+            Hold.id,
+            Hold.state,
+            Hold.amount_nanos,
+            Hold.charged_nanos,
+            BalanceTransaction.amount_nanos,
+        )
         .join(BalanceTransaction, BalanceTransaction.hold_id == Hold.id, isouter=True)
         .where(
             or_(
@@ -190,20 +234,49 @@ def _postings_and_holds(session: Session) -> Iterator[str]:
                     Hold.charged_nanos + BalanceTransaction.amount_nanos != 0,
                 ),
                 (Hold.state == "posted") != Hold.charged_nanos.is_not(None),
+                not_(Hold.charged_nanos.between(0, Hold.amount_nanos)),
                 Hold.state.in_(OPEN_STATES) != Hold.resolved_at.is_(None),
             )
         )
     )
-    for hold_id, state, charged, amount in paired:
-        yield f"{hold_id}: {state}, charged {charged}, but its usage is {amount}"
+    for hold_id, state, held, charged, amount in paired:
+        yield f"{hold_id}: {state}, charged {charged} of {held}, but its usage is {amount}"
+
+
+def _postings_elsewhere(session: Session) -> Iterator[str]:
+    """A usage has its hold's account, key and moment of admission."""
+    rows = (
+        select(BalanceTransaction.id)
+        .join(Hold, Hold.id == BalanceTransaction.hold_id)
+        .where(
+            or_(
+                BalanceTransaction.account_id != Hold.account_id,
+                BalanceTransaction.key_id.is_distinct_from(Hold.key_id),
+                BalanceTransaction.admitted_at.is_distinct_from(Hold.admitted_at),
+            )
+        )
+    )
+    for posting_id in session.scalars(rows):
+        yield f"{posting_id}: is not posted where its hold was placed"
+
+
+def _postings_twice(session: Session) -> Iterator[str]:
+    rows = (
+        select(BalanceTransaction.hold_id)
+        .where(BalanceTransaction.hold_id.is_not(None))
+        .group_by(BalanceTransaction.hold_id)
+        .having(func.count() > 1)
+    )
+    for hold_id in session.scalars(rows):
+        yield f"{hold_id}: was charged twice"
 
 
 def _attempts(session: Session) -> Iterator[str]:
-    """Every charged call has a try at an upstream on record."""
+    """Every hold has a try at an upstream on record."""
     for hold_id in session.scalars(
-        select(Hold.id).where(Hold.state == "posted", ~exists().where(Attempt.hold_id == Hold.id))
+        select(Hold.id).where(~exists().where(Attempt.hold_id == Hold.id))
     ):
-        yield f"{hold_id}: charged without an attempt"
+        yield f"{hold_id}: held without an attempt"
 
 
 def _receipts(session: Session) -> Iterator[str]:
@@ -214,18 +287,27 @@ def _receipts(session: Session) -> Iterator[str]:
     }
     rates = {row.version: row.aud_per_usd_nanos for row in session.scalars(select(FxVersion))}
     calls = session.execute(
-        select(Call, Hold)
+        select(Call, Hold, Shortfall.amount_nanos)
         .join(Hold, Hold.id == Call.hold_id)
+        .join(Shortfall, Shortfall.hold_id == Hold.id, isouter=True)
         .where(Hold.state == "posted")
         .execution_options(yield_per=500)
     )
-    for call, hold in calls:
-        assert call.price_version is not None and call.fx_version is not None  # noqa: S101, PT018
-        cost = cost_nanos(usage_of(call), prices[call.price_version], rates[call.fx_version])
-        if not call.cost_nanos == hold.charged_nanos == min(cost, hold.amount_nanos):
+    for call, hold, shortfall in calls:
+        if call.price_version is None or call.fx_version != hold.fx_version:
+            yield f"{call.id}: its receipt names no price, or its exchange rate is not its hold's"
+            continue
+        cost = cost_nanos(usage_of(call), prices[call.price_version], rates[hold.fx_version])
+        charge = min(cost, hold.amount_nanos)
+        if not call.cost_nanos == hold.charged_nanos == charge:
             yield (
                 f"{call.id}: its receipt says AUD {format_amount(call.cost_nanos or 0)}, "
-                f"reckoned again it is AUD {format_amount(min(cost, hold.amount_nanos))}"
+                f"reckoned again it is AUD {format_amount(charge)}"
+            )
+        if (shortfall or 0) != min(cost - charge, MAX_NANOS):
+            yield (
+                f"{call.id}: its shortfall is AUD {format_amount(shortfall or 0)}, "
+                f"reckoned again it is AUD {format_amount(cost - charge)}"
             )
 
 
@@ -241,17 +323,28 @@ def _receipts_missing(session: Session) -> Iterator[str]:
         yield f"{hold_id}: charged without a receipt"
 
 
+def _costs_without_charge(session: Session) -> Iterator[str]:
+    rows = (
+        select(Call.id, Call.cost_nanos)
+        .join(Hold, Hold.id == Call.hold_id, isouter=True)
+        .where(Call.cost_nanos > 0, Hold.state.is_distinct_from("posted"))
+    )
+    for call_id, cost in session.execute(rows):
+        yield f"{call_id}: costs AUD {format_amount(cost or 0)}, but nothing was charged"
+
+
 def _daily_usage(session: Session) -> Iterator[str]:
     """The totals by day, which pages show, add up to what the receipts say."""
-    days = select(DailyUsage.account_id, func.sum(DailyUsage.cost_nanos).label("total"))
-    daily = {row.account_id: row.total for row in session.execute(days.group_by("account_id"))}
-    receipts = select(Call.account_id, func.sum(Call.cost_nanos).label("total")).where(
+    days = select(DailyUsage.account_id, func.sum(DailyUsage.cost_nanos))
+    shown = {one: total for one, total in session.execute(days.group_by(DailyUsage.account_id))}
+    receipts = select(Call.account_id, func.sum(Call.cost_nanos)).where(
         Call.account_id.is_not(None)
     )
-    for row in session.execute(receipts.group_by(Call.account_id)):
-        shown = daily.get(str(row.account_id), 0)
-        if (row.total or 0) != shown:
-            yield f"{row.account_id}: its days add up to {shown}, its receipts to {row.total}"
+    told = {one: total or 0 for one, total in session.execute(receipts.group_by(Call.account_id))}
+    for account_id in sorted({str(one) for one in (*shown, *told)}):
+        by_day, by_call = shown.get(account_id, 0), told.get(account_id, 0)
+        if by_day != by_call:
+            yield f"{account_id}: its days add up to {by_day}, its receipts to {by_call}"
 
 
 def _refunds(session: Session) -> Iterator[str]:
@@ -264,3 +357,10 @@ def _refunds(session: Session) -> Iterator[str]:
     )
     for charge_id, amount, total in session.execute(over):
         yield f"{charge_id}: {total} given back of a charge of {-amount}"
+    elsewhere = (
+        select(given.id)
+        .join(charge, charge.id == given.refunds_id)
+        .where(given.account_id != charge.account_id)
+    )
+    for refund_id in session.scalars(elsewhere):
+        yield f"{refund_id}: was given back to another account"

@@ -75,6 +75,7 @@ SCENARIO_MODELS: tuple[str, ...] = tuple(_MODEL_PREFIX + name for name in SCENAR
 _IN_PROMPT = re.compile(r"\bsandbox:([a-z]+(?:[-_][a-z]+)*)")
 _BYTES_PER_TOKEN = 4
 _LONGEST_QUOTE = 200
+_LONGEST_SPOKEN = 20_000
 _WORDS = re.compile(r"\s*\S+|\s+")
 _ARGUMENTS_SLICE = 16
 _PIECES_BEFORE_ERROR = 3
@@ -221,12 +222,15 @@ def _tool_call(request: ChatRequest, place: int, function: dict[str, Any]) -> li
 
 
 def _spoken(text: str, request: ChatRequest) -> list[StreamEvent]:
-    """The text up to the first stop sequence, word by word."""
+    """The text up to the first stop sequence, word by word; of a very long one, the rest whole."""
     stops = request.get("stop") or []
     for stop in [stops] if isinstance(stops, str) else stops:
         if stop:
             text = text.split(stop, 1)[0]
-    return [TextDelta(word) for word in _WORDS.findall(text)]
+    pieces: list[StreamEvent] = [TextDelta(word) for word in _WORDS.findall(text[:_LONGEST_SPOKEN])]
+    if rest := text[_LONGEST_SPOKEN:]:
+        pieces.append(TextDelta(rest))
+    return pieces
 
 
 def _within(pieces: list[StreamEvent], tokens: int | None) -> tuple[list[StreamEvent], bool]:

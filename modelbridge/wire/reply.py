@@ -111,39 +111,59 @@ class ReplyHead:
 
 
 def fold(events: Iterable[StreamEvent]) -> Reply:
-    """The reply that a stream adds up to."""
+    """The reply that a stream adds up to; its pieces are joined once, however many they are."""
     reply = Reply()
-    block: dict[str, str] | None = None
+    texts: list[str] = []
+    thoughts: list[str] = []
+    blocks: list[_Block] = []
+    arguments: list[list[str]] = []
     for event in events:
         match event:
             case TextDelta(text):
-                reply.text += text
-            case ReasoningDelta():
-                block = _fold_thinking(reply, block, event)
+                texts.append(text)
+            case ReasoningDelta(text):
+                thoughts.append(text)
+                _fold_thinking(blocks, event)
             case ToolCallStart(_, id_, name):
                 reply.tool_calls.append(ToolCallMade(id_, name))
-            case ToolCallDelta(index, arguments):
-                reply.tool_calls[index].arguments += arguments
+                arguments.append([])
+            case ToolCallDelta(index, piece):
+                arguments[index].append(piece)
             case Finish(reason):
                 reply.finish_reason = reason
             case UsageReported(usage):
                 reply.usage = usage
             case StreamFailed(error):
                 reply.error = error
+    reply.text, reply.reasoning = "".join(texts), "".join(thoughts)
+    reply.thinking = [block.told() for block in blocks]
+    for call, pieces in zip(reply.tool_calls, arguments, strict=True):
+        call.arguments = "".join(pieces)
     return reply
 
 
-def _fold_thinking(
-    reply: Reply, block: dict[str, str] | None, event: ReasoningDelta
-) -> dict[str, str] | None:
-    """Add one piece; returns the block that is still open, if any."""
-    reply.reasoning += event.text
+@dataclass(slots=True)
+class _Block:
+    """A thinking block under way, or a redacted one, which comes whole."""
+
+    thoughts: list[str] = field(default_factory=list)
+    signature: str = ""
+    redacted: str = ""
+
+    def told(self) -> dict[str, str]:
+        """The block in Anthropic's form."""
+        if self.redacted:
+            return {"type": "redacted_thinking", "data": self.redacted}
+        thinking = "".join(self.thoughts)
+        return {"type": "thinking", "thinking": thinking, "signature": self.signature}
+
+
+def _fold_thinking(blocks: list[_Block], event: ReasoningDelta) -> None:
+    """Add one piece to the block that is still open, or to a new one."""
     if event.redacted:
-        reply.thinking.append({"type": "redacted_thinking", "data": event.redacted})
-        return None
-    if block is None:
-        block = {"type": "thinking", "thinking": "", "signature": ""}
-        reply.thinking.append(block)
-    block["thinking"] += event.text
-    block["signature"] += event.signature
-    return None if event.signature else block
+        blocks.append(_Block(redacted=event.redacted))
+        return
+    if not blocks or blocks[-1].redacted or blocks[-1].signature:
+        blocks.append(_Block())
+    blocks[-1].thoughts.append(event.text)
+    blocks[-1].signature += event.signature

@@ -16,7 +16,7 @@ from modelbridge.identity import sessions
 def end_session(handle: str) -> ResponseReturnValue:
     """GET asks, POST logs that browser out, which may be this one."""
     user = access.the_user()
-    if request.method == "GET":
+    if request.method != "POST":
         with bridge().database.reading() as session:
             row = sessions.find_by_handle(session, user.id, handle) or abort(404)
         return render_template(
@@ -24,16 +24,17 @@ def end_session(handle: str) -> ResponseReturnValue:
         )
     with bridge().database.transaction() as session:
         row = sessions.find_by_handle(session, user.id, handle) or abort(404)
+        browser = describe(row.user_agent)
         session.delete(row)
         note(session, "account.end_session", "user", user.id, user.email)
-    flash(f"{describe(row.user_agent)} is logged out.", "success")
+    flash(f"{browser} is logged out.", "success")
     return redirect(url_for("account.index", _anchor="sessions"), 303)
 
 
 @pages.route("/sessions/end-others", methods=["GET", "POST"])
 def end_others() -> ResponseReturnValue:
     """GET asks, POST logs every other browser out."""
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("account/end_others.html")
     user = access.the_user()
     with bridge().database.transaction() as session:

@@ -62,7 +62,7 @@ def change(name: str) -> ResponseReturnValue:
 @pages.route("/models/remove/<path:name>", methods=["GET", "POST"], endpoint="model_remove")
 def remove(name: str) -> ResponseReturnValue:
     """GET asks, POST removes the name."""
-    if request.method == "GET":
+    if request.method != "POST":
         with bridge().database.reading() as session:
             row = session.get(Model, name) or abort(404)
         return render_template(

@@ -163,7 +163,7 @@ def replace_credential(name: str) -> ResponseReturnValue:
 @pages.route("/upstreams/<name>/remove", methods=["GET", "POST"], endpoint="upstream_remove")
 def remove(name: str) -> ResponseReturnValue:
     """GET asks, POST removes it and its credential."""
-    if request.method == "GET":
+    if request.method != "POST":
         with bridge().database.reading() as session:
             row = _find(session, name)
         return render_template(

@@ -147,7 +147,7 @@ def act(user_id: str, action: str) -> ResponseReturnValue:
     """GET asks, POST does it."""
     if action not in ACTIONS:
         abort(404)
-    if request.method == "GET":
+    if request.method != "POST":
         with bridge().database.reading() as session:
             user = users.get_user(session, user_id) or abort(404)
         return render_template(

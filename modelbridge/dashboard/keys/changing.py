@@ -5,13 +5,13 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from modelbridge.dashboard.audit import note_key
-from modelbridge.dashboard.forms import sentence
 from modelbridge.dashboard.keys.blueprint import pages
 from modelbridge.dashboard.keys.form import EditForm, RotateForm
 from modelbridge.dashboard.keys.loading import load_key, row_of
 from modelbridge.dashboard.keys.making import show_once
 from modelbridge.dashboard.services import bridge
 from modelbridge.identity import keys, rotation
+from modelbridge.identity.keys import NewKey
 from modelbridge.ledger import limits
 from modelbridge.money import format_amount
 from modelbridge.store.tables import ApiKey
@@ -49,10 +49,7 @@ def rotate(key_id: str) -> ResponseReturnValue:
     if form.validate_on_submit():
         try:
             with bridge().database.transaction() as session:
-                key, scope = load_key(session, key_id)
-                _refuse_reload(key)
-                new = rotation.rotate(session, key, form.overlap.data)
-                note_key(session, "key.rotate", key, overlap_hours=form.overlap.data)
+                new = _rotate(session, load_key(session, key_id)[0], form.overlap.data)
         except ValueError as error:
             form.blame(error)
         else:
@@ -66,7 +63,7 @@ def rotate(key_id: str) -> ResponseReturnValue:
 @pages.route("/<key_id>/end-overlap", methods=["GET", "POST"])
 def end_overlap(key_id: str) -> ResponseReturnValue:
     """GET asks, POST ends the key's earlier secrets at once."""
-    if request.method == "GET":
+    if request.method != "POST":
         with bridge().database.reading() as session:
             key, _ = load_key(session, key_id)
             retired = rotation.overlapping(session, key)
@@ -94,11 +91,14 @@ def _change(session: Session, key: ApiKey, form: EditForm) -> None:
     note_key(session, "key.edit", key, limit=limit, window=form.limit_window)
 
 
-def _refuse_reload(key: ApiKey) -> None:
-    """The form names the secret that it replaces: sent again, it is out of date."""
+def _rotate(session: Session, key: ApiKey, overlap_hours: int) -> NewKey:
+    """Raises ValueError; aborts with 409 if the form, which names the secret, is out of date."""
     if request.form.get("replaces") != keys.hint(key):
         abort(
             409,
-            sentence(ValueError("key: the secret was replaced since this form was opened. "
-                                "If you don't have the new one, rotate the key again")),
-        )  # fmt: skip
+            "The secret was replaced since this form was opened. If you don't have the new one, "
+            "rotate the key again.",
+        )
+    new = rotation.rotate(session, key, overlap_hours)
+    note_key(session, "key.rotate", key, overlap_hours=overlap_hours)
+    return new

@@ -13,7 +13,7 @@ from modelbridge.identity import keys
 @pages.route("/<key_id>/revoke", methods=["GET", "POST"])
 def revoke(key_id: str) -> ResponseReturnValue:
     """GET asks, POST revokes, at once and for good."""
-    if request.method == "GET":
+    if request.method != "POST":
         with bridge().database.reading() as session:
             key, scope = load_key(session, key_id)
         return render_template("keys/revoke.html", key=key, hint=keys.hint(key), scope=scope)

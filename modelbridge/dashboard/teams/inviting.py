@@ -35,7 +35,7 @@ def invite(team_id: str) -> ResponseReturnValue:
 @pages.route("/<team_id>/invitations/<invitation_id>/revoke", methods=["GET", "POST"])
 def revoke_invitation(team_id: str, invitation_id: str) -> ResponseReturnValue:
     """GET asks, POST ends the link."""
-    if request.method == "GET":
+    if request.method != "POST":
         with bridge().database.reading() as session:
             of = load_team(session, team_id, MEMBERS_MANAGE)
             row = invitations.get_for(session, of.team, invitation_id) or abort(404)

@@ -49,8 +49,7 @@ def remove(team_id: str, user_id: str) -> ResponseReturnValue:
     if request.method == "POST":
         try:
             with bridge().database.transaction() as session:
-                of, other = load_other(session, team_id, user_id)
-                done = _go(session, of, other, "team.remove_member")
+                done = _go(session, *load_other(session, team_id, user_id), "team.remove_member")
         except ValueError as error:
             problem = sentence(error)
         else:
@@ -78,8 +77,8 @@ def leave(team_id: str) -> ResponseReturnValue:
     if request.method == "POST":
         try:
             with bridge().database.transaction() as session:
-                of = load_team(session, team_id, TEAM_VIEW)
-                done = _go(session, of, of.membership, "team.leave")
+                now = load_team(session, team_id, TEAM_VIEW)
+                done = _go(session, now, now.membership, "team.leave")
         except ValueError as error:
             problem = sentence(error)
         else:

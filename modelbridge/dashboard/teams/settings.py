@@ -51,9 +51,9 @@ def delete(team_id: str) -> ResponseReturnValue:
     if request.method == "POST":
         try:
             with bridge().database.transaction() as session:
-                of = load_team(session, team_id, TEAM_DELETE)
-                revoked = teams.archive_team(session, of.team)
-                note_team(session, "team.delete", of.team, keys_revoked=revoked)
+                team = load_team(session, team_id, TEAM_DELETE).team
+                revoked = teams.archive_team(session, team)
+                note_team(session, "team.delete", team, keys_revoked=revoked)
         except ValueError as error:
             problem = sentence(error)
         else:
