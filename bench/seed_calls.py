@@ -127,7 +127,7 @@ def _furnish(bridge: Bridge, rng: random.Random) -> tuple[list[SeedKey], dict[st
         catalog = bridge.catalog.at(
             session.connection().exec_driver_sql("SELECT version FROM catalog_state").scalar_one()
         )
-    prices = {}
+    prices: dict[str, Any] = {}
     for name in MODELS:
         offered = catalog.offered(name)
         assert offered is not None, name
@@ -186,7 +186,7 @@ def _moments(calls: int, rng: random.Random) -> Iterator[datetime]:
     for back in range(365 * 24, 0, -1):
         hour = now - timedelta(hours=back)
         local = hour.astimezone(ZoneInfo(ZONE))
-        weight = 6 if 9 <= local.hour < 18 else 1
+        weight: float = 6 if 9 <= local.hour < 18 else 1
         growth = 1 + (365 * 24 - back) / (365 * 24)
         hours.append((hour, weight * growth * (0.15 if local.weekday() > 4 else 1)))
     whole, given, owed = sum(weight for _, weight in hours), 0, 0.0

@@ -230,7 +230,8 @@ class Model:
 
     def windows(self) -> list[tuple[str, str]]:
         """Every key and account with the kind of its limit's window."""
-        return [(name, one.window) for name, one in (*self.keys.items(), *self.accounts.items())]
+        keys = [(name, key.window) for name, key in self.keys.items()]
+        return keys + [(name, account.window) for name, account in self.accounts.items()]
 
     def spending(self, owner: str, window: str, now: datetime) -> tuple[int, int]:
         """(spent, held) of a key or an account in the window that holds `now`."""

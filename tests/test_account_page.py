@@ -39,8 +39,9 @@ def change(browser: Browser, what: str, **fields: str) -> object:
     return browser.submit("/account", to=f"/account/{what}", **fields)
 
 
-def test_the_profile_is_saved_and_times_are_shown_there(world: World, alice: Browser) -> None:
+def test_the_profile_is_saved_and_times_are_shown_there(world: World) -> None:
     with time_machine.travel(datetime(2026, 1, 15, 12, tzinfo=UTC), tick=False):
+        alice = world.browser(ALICE)
         world.key(row(world), expires_at=datetime(2026, 7, 1, 12, tzinfo=UTC))
         change(alice, "profile", name="Alice Archer", time_zone="Asia/Kolkata")
         assert "Alice Archer" in alice.get("/account").text
@@ -127,7 +128,7 @@ def test_a_refused_password_changes_nothing(
     )
     assert answer.status_code == 400
     assert words in answer.text
-    assert new not in answer.text
+    assert f'value="{new}"' not in answer.text
     assert phone.is_logged_in()
 
 
@@ -199,7 +200,7 @@ def test_the_audit_log_has_no_password(world: World, alice: Browser) -> None:
     change(alice, "email", email="new@example.com", email_password=PASSWORD)
     change(alice, "password", current_password=PASSWORD, new_password=GOOD)
     with world.bridge.database.reading() as session:
-        events = session.query(AuditEvent).all()
+        events = session.query(AuditEvent).filter(AuditEvent.action.startswith("account.")).all()
     assert [event.action for event in events] == ["account.email", "account.password"]
     assert all(PASSWORD not in str(event.details) for event in events)
     assert all(GOOD not in str(event.details) for event in events)

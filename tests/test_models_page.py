@@ -85,7 +85,7 @@ def test_free_unpriced_and_second_targets_are_told(world: World, browser: Browse
 def test_dearer_prices_of_long_calls_are_told(world: World, browser: Browser) -> None:
     add_upstream(world, "gemini", "gemini")
     page = browser.get("/models?q=gemini-2.5-pro").text
-    assert "Above 200,000 tokens" in page
+    assert "Above 200,000 input tokens" in page
 
 
 def test_hundreds_of_models_come_fifty_a_page_and_fast(world: World, browser: Browser) -> None:

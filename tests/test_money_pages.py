@@ -54,7 +54,8 @@ def charlie(house: World) -> Browser:
 @pytest.fixture
 def search(house: World) -> Team:
     with house.bridge.database.reading() as session:
-        return session.scalars(select(Team).where(Team.name == "Search")).one()
+        team: Team = session.scalars(select(Team).where(Team.name == "Search")).one()
+    return team
 
 
 def words(page: str) -> str:

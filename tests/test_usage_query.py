@@ -53,7 +53,8 @@ def calls_of(session: Session, wanted: Wanted) -> list[Call]:
 
 def walk(session: Session, wanted: Wanted) -> list[Call]:
     """Every page, one after the other."""
-    found, before = [], None
+    found: list[Call] = []
+    before = None
     while True:
         page = usage_query.page_of_calls(session, wanted, before)
         found += page.calls
@@ -106,7 +107,7 @@ def test_pages_show_every_call_once_newest_first(session: Session, wanted: Wante
     ],
 )
 def test_a_filter_finds_all_that_fit_and_nothing_else(
-    session: Session, wanted: Wanted, filters: dict[str, str], fits: Any
+    session: Session, wanted: Wanted, filters: dict[str, Any], fits: Any
 ) -> None:
     expected = [call for call in calls_of(session, wanted) if fits(call)]
     assert walk(session, replace(wanted, **filters)) == expected

@@ -22,6 +22,7 @@ _CLASSES = (
     ("audio_input", "Sound in"),
     ("audio_output", "Sound out"),
 )
+_USUAL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model as the list shows it: the offer that is tried first, and the others' upstreams."""
+    """A model as the list shows it: its first priced offer, and the upstreams of the others.
+
+    `lines` are the four usual classes, `apart` those that this model prices apart from them;
+    `tiers` are dearer lines above a number of input tokens.
+    """
 
     name: str
     title: str
     offer: Offer
     lines: tuple[Line, ...]
+    apart: tuple[Line, ...]
     tiers: tuple[tuple[int, tuple[Line, ...]], ...]
     others: tuple[str, ...]
 
@@ -74,11 +80,13 @@ def row_of(offers: Catalog, name: str) -> Row | None:
     priced = [offer for offer in offered.offers if offer.price is not None]
     offer = next(iter(priced), offered.offers[0])
     rate, price = offers.aud_per_usd_nanos, offer.price
+    lines = _lines(price.rates, rate) if price else ()
     return Row(
         name=offered.name,
         title=offered.title if offered.title != offered.name else "",
         offer=offer,
-        lines=_lines(price.rates, rate) if price else (),
+        lines=lines[:_USUAL],
+        apart=lines[_USUAL:],
         tiers=tuple((start, _lines(rates, rate)) for start, rates in price.tiers) if price else (),
         others=tuple(other.target.upstream for other in offered.offers if other is not offer),
     )

@@ -232,10 +232,10 @@ def test_the_playground_streams_and_says_what_it_cost(
     page: Page, served_world: ServedWorld, alice: User
 ) -> None:
     served_world.world.key(alice, "Live one")
-    served_world.world.key(alice, "CI", test=True)
+    test_key = served_world.world.key(alice, "CI", test=True)
     log_in(page, served_world)
     page.goto(f"{served_world.url}/playground")
-    page.get_by_label("Key").select_option(label=re.compile("CI"))
+    page.get_by_label("Key").select_option(test_key.id)
     page.get_by_label("Model").fill("claude-sonnet-4-6")
     message = page.get_by_label("Message")
     message.fill("Say <b>hello</b> & sandbox:echo")

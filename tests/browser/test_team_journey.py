@@ -1,17 +1,13 @@
 """The first hour of a new team: two people, one browser each, and a real call with the real SDK."""
 
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import openai
 import pytest
 from conftest import Served
+from hostile import HostileUpstream, reply
 from playwright.sync_api import Browser, Page, expect
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from hostile import HostileUpstream, reply  # noqa: E402
 
 PASSWORD = "plenty of horses here"
 

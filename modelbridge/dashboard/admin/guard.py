@@ -53,6 +53,7 @@ _TABS = (
     ("admin.users", "Users"),
     ("admin.teams", "Teams"),
     ("admin.accounts", "Accounts"),
+    ("admin_money.flagged", "Flagged calls"),
     ("admin.upstreams", "Upstreams"),
     ("admin.models", "Models and prices"),
     ("admin.fx", "Exchange rate"),
