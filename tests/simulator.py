@@ -182,11 +182,10 @@ class Simulation:
             return
         charge.upstream_status = self.chance.choice([200, None])
         answered, output_bytes = charge.upstream_status == 200, self.chance.randint(0, 300)
-        now = datetime.now(UTC)
         self.resolve(
             charge,
             lambda: charge.forget_outcome(None, None, output_bytes),
-            lambda: self.model.forget(charge.hold_id, answered, output_bytes, now),
+            lambda: self.model.forget(charge.hold_id, answered, output_bytes, datetime.now(UTC)),
         )
         self.charges.pop(charge.hold_id, None)  # whoever forgets a call is done with it
 
@@ -411,8 +410,10 @@ class Simulation:
     def end(self) -> None:
         """Everything comes to an end."""
         self.crash()
-        self.clock.shift(timedelta(days=1))
-        self.sweep()
+        self.sweep()  # what was refused
+        for later in (timedelta(days=1), timedelta(seconds=2 * GRACE_SECONDS)):
+            self.clock.shift(later)
+            self.sweep()
         self.compare()
         still = [hold for hold in self.model.holds.values() if hold.open]
         self.expect(not still, f"still open: {still}")

@@ -48,7 +48,8 @@ class TeamWorld:
 
     def fresh_key(self, key: ApiKey) -> ApiKey:
         with self.world.bridge.database.reading() as session:
-            return session.get_one(ApiKey, key.id)
+            found: ApiKey = session.get_one(ApiKey, key.id)
+            return found
 
     def invite(self, email: str, role: str = "member", by: str = OWNER) -> NewInvitation:
         with self.world.transaction() as session:

@@ -95,7 +95,7 @@ def test_a_credential_is_never_shown_again(world: World, browser: Browser) -> No
         ({"base_url": "https://169.254.169.254/", "allow_private": "y"}, "metadata service"),
         ({"base_url": "ftp://x"}, "must look like https://"),
         ({"provider": "ollama"}, "tick the box below"),
-        ({"provider": "vllm"}, "has no address of its own"),
+        ({"provider": "vllm"}, "vLLM has none of its own"),
         ({"provider": "nonsense"}, "Not a valid choice"),
         ({"credential": "mb_live_abc"}, "a key of ModelBridge"),
         ({"credential": "two words"}, "has spaces"),

@@ -17,7 +17,7 @@ from furnished_world import Furnished, furnish
 from sqlalchemy.orm import Session
 from team_world import BY_ROLE, MEMBER, OPERATOR, OWNER, PEOPLE, team_world_in
 from werkzeug.routing import Rule
-from werkzeug.test import TestResponse
+from werkzeug.wrappers import Response
 
 from modelbridge.identity.permissions import PERMISSIONS, ROLES, allowed
 
@@ -110,7 +110,7 @@ def places(furnished: Furnished, rule: Rule) -> Iterator[tuple[dict[str, Any], f
             yield {**arguments, "team_id": "team_unknown"}, frozenset()
 
 
-def outcome(answer: TestResponse) -> str:
+def outcome(answer: Response) -> str:
     """What an answer means: let in, sent to the login, told that there is nothing, or broken."""
     if answer.status_code == 404:
         return "404"
@@ -170,7 +170,9 @@ def problems(
     name: str,
 ) -> list[str]:
     """What is wrong with the answer, in words; an empty list if nothing is."""
-    body = {"json": {"key": values["key"]}} if rule.endpoint == "playground.call" else {}
+    body: dict[str, Any] = (
+        {"json": {"key": values["key"]}} if rule.endpoint == "playground.call" else {}
+    )
     OPENED.clear()
     with browser.copy().client.open(path, method=method, **body) as answer:
         if method not in (rule.methods or ()):

@@ -58,7 +58,8 @@ def asks(research: TeamWorld, secret: str) -> tuple[int, Any]:
 
 def only_key(research: TeamWorld) -> ApiKey:
     with research.world.bridge.database.reading() as session:
-        return session.query(ApiKey).one()
+        found: ApiKey = session.query(ApiKey).one()
+        return found
 
 
 # Made

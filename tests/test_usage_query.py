@@ -86,6 +86,13 @@ def test_totals_are_the_sums_of_the_calls(
     assert usage_query.totals(session, wanted, by, monthly=monthly) == expected
 
 
+def test_days_add_up_to_the_same(session: Session, wanted: Wanted) -> None:
+    days = usage_query.totals_by_day(session, wanted)
+    by_model = usage_query.totals(session, wanted, "model")
+    assert {day for day, _ in by_model} == set(days)
+    assert sum(days.values(), Total()) == sum(by_model.values(), Total())
+
+
 def test_pages_show_every_call_once_newest_first(session: Session, wanted: Wanted) -> None:
     assert walk(session, wanted) == calls_of(session, wanted)
 

@@ -3,7 +3,7 @@
 import click
 
 from modelbridge.cli.common import Group, find_team, find_user, note, transaction
-from modelbridge.identity import preferences, teams
+from modelbridge.identity import permissions, preferences, teams
 from modelbridge.ledger.accounts import open_account
 
 
@@ -32,7 +32,9 @@ def create(name: str, owner: str) -> None:
 @team.command("add")
 @click.argument("name")
 @click.argument("email")
-@click.option("--role", type=click.Choice(teams.ROLES), required=True, help="What they may do.")
+@click.option(
+    "--role", type=click.Choice(permissions.ROLES), required=True, help="What they may do."
+)
 def add(name: str, email: str, role: str) -> None:
     """Put EMAIL into the team NAME with that role, or change the role that they have."""
     with transaction() as session:

@@ -112,29 +112,32 @@ def _read(session: Session, form: UsageForm, scope: Scope) -> tuple[Choices, Wan
 
 def _view(session: Session, wanted: Wanted, by: str, choices: Choices) -> View:
     buckets = charts.buckets(wanted.period.first, wanted.period.last)
-    monthly = by != "day" and len(buckets[0].key) == len("2026-11")
+    monthly = len(buckets[0].key) == len("2026-11")
     sums = usage_query.totals(session, wanted, "model" if by == "day" else by, monthly=monthly)
     labels = {"key": choices.keys, "person": {**choices.people, "": names.NOBODY}}.get(by, {})
     named = _relabelled(sums, labels)
-    grouped: dict[str, Total] = defaultdict(Total)
-    for (day, name), total in named.items():
-        grouped[day if by == "day" else name] += total
-    lines = [Line(name, total) for name, total in grouped.items()]
-    if by == "day":
-        lines.sort(key=lambda line: line.name, reverse=True)
-        lines = [Line(_day(line.name), line.total) for line in lines]
-    else:
-        lines.sort(key=lambda line: (-line.total.cost_nanos, -line.total.calls, line.name))
-    most = 400 if by == "day" else MOST_LINES
+    lines = _lines_by_day(session, wanted) if by == "day" else _lines(named)
     return View(
-        lines=lines[:most],
-        hidden=max(0, len(lines) - most),
+        lines=lines[:MOST_LINES],
+        hidden=max(0, len(lines) - MOST_LINES),
         total=sum(sums.values(), Total()),
-        chart=charts.stacked(
-            {what: total.cost_nanos for what, total in named.items()},
-            buckets,
-        ),
+        chart=charts.stacked({what: total.cost_nanos for what, total in named.items()}, buckets),
     )
+
+
+def _lines(named: Mapping[tuple[str, str], Total]) -> list[Line]:
+    """The dearest first."""
+    grouped: dict[str, Total] = defaultdict(Total)
+    for (_, name), total in named.items():
+        grouped[name] += total
+    lines = [Line(name, total) for name, total in grouped.items()]
+    return sorted(lines, key=lambda one: (-one.total.cost_nanos, -one.total.calls, one.name))
+
+
+def _lines_by_day(session: Session, wanted: Wanted) -> list[Line]:
+    """The newest first."""
+    days = usage_query.totals_by_day(session, wanted)
+    return [Line(_day(day), days[day]) for day in sorted(days, reverse=True)]
 
 
 def _relabelled(

@@ -83,6 +83,13 @@ def totals(
     return {(at, name): Total(*amounts) for at, name, *amounts in session.execute(query)}
 
 
+def totals_by_day(session: Session, wanted: Wanted) -> dict[str, Total]:
+    """Sums by day; the status is not looked at."""
+    sums = [func.sum(getattr(DailyUsage, name)) for name in Total.__dataclass_fields__]
+    query = select(DailyUsage.day, *sums).where(*_days_where(wanted)).group_by(DailyUsage.day)
+    return {day: Total(*amounts) for day, *amounts in session.execute(query)}
+
+
 def models_called(session: Session, wanted: Wanted) -> list[str]:
     """The names of models in the period, sorted."""
     where = _days_where(replace(wanted, key_id=None, model=None, user_id=None))

@@ -1,5 +1,4 @@
-// form[data-playground]: posts the conversation, shows the answer while it streams (as text, never
-// as HTML), and at the end what it used and cost.
+// form[data-playground]: shows an answer while it streams, as text, and then what it cost.
 (() => {
   const form = document.querySelector("[data-playground]");
   if (!form) return;

@@ -74,11 +74,11 @@ def furnish(served_world: ServedWorld, alice: User) -> None:
             teams.add_member(session, made, user, "member")
             if name.startswith("charlie"):
                 users.disable(session, user)
-        for minutes, action, subject, details in (
-            (4000, "user.setup", ALICE, None),
-            (3900, "upstream.add", "openai", {"provider": "openai"}),
-            (300, "fx.set", "1.53 AUD per USD", {"before": "1.50"}),
-            (30, "user.disable", "charlie@example.com", None),
+        for action, subject, details in (
+            ("user.setup", ALICE, None),
+            ("upstream.add", "openai", {"provider": "openai"}),
+            ("fx.set", "1.53 AUD per USD", {"before": "1.50"}),
+            ("user.disable", "charlie@example.com", None),
         ):
             auditlog.record(
                 session,
@@ -90,7 +90,6 @@ def furnish(served_world: ServedWorld, alice: User) -> None:
                 details=details,
                 address="192.0.2.7",
             )
-            _ = minutes
         session.add(
             BooksCheck(
                 id="chk_1",

@@ -7,6 +7,7 @@ without a line here. Their pictures land in build/screenshots as `every-…`.
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from axe import look
@@ -83,11 +84,17 @@ def visitor(endpoint: str) -> str:
 def test_axe_finds_nothing_to_mend(walk: Walk, endpoint: str) -> None:
     app = walk.things.research.world.app
     page = walk.tabs[visitor(endpoint)]
-    for rule in app.url_map.iter_rules(endpoint):
-        if "GET" not in (rule.methods or ()) or rule.rule.endswith(".csv"):
-            continue
+    rules = [
+        rule
+        for rule in app.url_map.iter_rules(endpoint)
+        if "GET" in (rule.methods or ()) and not rule.rule.endswith(".csv")
+    ]
+    if not rules:
+        pytest.skip("no page: a form's target, or a file")
+    for rule in rules:
         with app.test_request_context():
-            path = app.url_for(endpoint, **walk.things.arguments(rule))
+            values: dict[str, Any] = {**walk.things.arguments(rule)}
+            path = app.url_for(endpoint, **values)
         answer = page.goto(walk.url + path)
         assert answer is not None
         # A link that is used up is a page too.

@@ -68,7 +68,7 @@ class UpstreamForm(Form):
         provider = PROVIDERS[self.provider.data]
         typed = (self.base_url.data or "").strip()
         if not typed and not provider.base_url:
-            raise ValueError(f"base_url: {provider.title} has no address of its own; enter yours")
+            raise ValueError(f"base_url: enter an address; {provider.title} has none of its own")
         try:
             return addresses.check_base_url(
                 typed or provider.base_url or "", allow_private=self.allow_private.data

@@ -47,12 +47,13 @@ class UserForm(Form):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that can be done to a person: what it is called and what it will do."""
+    """Something that asks first: its question, what it will do, its button, its name in a list."""
 
     title: str
     text: str
     button: str
     danger: bool = False
+    name: str = ""
 
 
 ACTIONS = {
@@ -61,6 +62,7 @@ ACTIONS = {
         "Whoever opens it, once and within a day, chooses a new password and is logged in as them. "
         "Until then the old password works.",
         "Make the link",
+        name="Forgotten password",
     ),
     "disable": Action(
         "Disable {}?",
@@ -68,22 +70,26 @@ ACTIONS = {
         "cut, and they are logged out. Nothing is deleted, and it can be undone.",
         "Disable",
         danger=True,
+        name="No access any more",
     ),
     "enable": Action(
         "Enable {} again?",
         "They can log in again, and their keys that were not revoked work again.",
         "Enable",
+        name="Access again",
     ),
     "promote": Action(
         "Make {} an administrator?",
         "They can do everything on this bridge: people, money, upstreams, settings.",
         "Make administrator",
+        name="Administration",
     ),
     "demote": Action(
         "Take administration from {}?",
         "They keep their account, teams and keys, and lose these pages.",
         "Take it away",
         danger=True,
+        name="Administration",
     ),
 }
 

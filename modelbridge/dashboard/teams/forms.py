@@ -13,10 +13,10 @@ from modelbridge.identity import teams, users
 
 # What each role means, in the words of the table in permissions.py.
 ROLE_WORDS = {
-    "owner": "Owner: everything, also deleting the team",
-    "admin": "Admin: members, every key, billing and settings",
-    "member": "Member: own keys, and what the team uses",
-    "viewer": "Viewer: sees the team and what it uses, has no keys",
+    "owner": "Owner: everything, and deletes the team",
+    "admin": "Admin: members, all keys, billing",
+    "member": "Member: own keys, sees usage",
+    "viewer": "Viewer: sees usage, has no keys",
 }
 
 

@@ -1,0 +1,63 @@
+"""`make torture`: the long runs, one after the other; each says what it found.
+
+From tests/: `python -m torture [PART=COUNT …]`, such as `kills=20 bound=1000`; without arguments
+everything, as long as docs/reliability.md says.
+"""
+
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hostile import HostileUpstream
+from simulator import main as simulate
+
+from torture.backups import backups
+from torture.bound import bound
+from torture.hang_ups import hang_ups
+from torture.kills import kills
+from torture.limits import race
+
+Part = Callable[[int, Path, HostileUpstream], Mapping[str, object]]
+
+
+def _simulator(count: int, directory: Path, upstream: HostileUpstream) -> Mapping[str, object]:
+    return {"violations": simulate(0, count)}
+
+
+PARTS: dict[str, tuple[int, Part]] = {
+    "bound": (100_000, lambda count, *_: bound(count)),
+    "backups": (50, backups),
+    "hang-ups": (1_000, hang_ups),
+    "kills": (200, kills),
+    "rounds": (100, lambda count, *rest: race(count, (0, 1, 7, 100), *rest)),
+    "simulator": (100_000, _simulator),
+}
+
+
+def main(words: list[str]) -> int:
+    """Run the parts that are asked for; 1 if any of them found something wrong."""
+    logging.disable()
+    asked = dict(word.split("=") for word in words) or {
+        name: str(count) for name, (count, _) in PARTS.items()
+    }
+    failed = 0
+    for name, count in asked.items():
+        print(f"== {name}: {count}", flush=True)
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as directory, HostileUpstream.start() as upstream:
+            try:
+                found = PARTS[name][1](int(count), Path(directory), upstream)
+            except AssertionError as error:
+                failed += 1
+                found = {"WRONG": error}
+        for what, number in found.items():
+            print(f"   {what}: {number}")
+        print(f"   in {time.monotonic() - started:.0f} s", flush=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
