@@ -45,7 +45,8 @@ def link_on(page: str) -> str:
 
 def person(world: World, user: User) -> User:
     with world.bridge.database.reading() as session:
-        return session.get_one(User, user.id)
+        found: User = session.get_one(User, user.id)
+    return found
 
 
 def actions(world: World) -> list[str]:

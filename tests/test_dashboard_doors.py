@@ -46,7 +46,7 @@ def test_the_set_up_link_makes_an_administrator_who_is_logged_in(world: World) -
     assert (answer.status_code, answer.location) == (303, "/")
     page = alice.get("/", follow_redirects=True)
     assert "Welcome, Alice" in page.text
-    assert "First live call" in page.text
+    assert "Overview" in page.text
     with world.bridge.database.reading() as session:
         user = users.find_user(session, "ALICE@example.com")
     assert user is not None

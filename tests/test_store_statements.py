@@ -27,7 +27,7 @@ def test_the_statements_are_found() -> None:
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_statement_compiles_for_postgresql_with_the_same_values(name: str) -> None:
     statement = STATEMENTS[name]
-    compiled = statement.core.compile(dialect=postgresql.dialect())  # type: ignore[attr-defined]
+    compiled = statement.core.compile(dialect=postgresql.dialect())  # type: ignore[attr-defined, no-untyped-call]
     assert isinstance(compiled, SQLCompiler)
     assert set(compiled.params) == set(statement._names)
     text = str(compiled)
@@ -36,12 +36,10 @@ def test_a_statement_compiles_for_postgresql_with_the_same_values(name: str) -> 
         assert word not in statement.sql
 
 
-def test_values_are_named_and_a_name_too_many_or_too_few_is_noticed() -> None:
+def test_values_are_named_and_one_that_is_missing_is_noticed() -> None:
     accounts = table(Account)
     statement = Statement(select(accounts.c.id).where(accounts.c.id == bindparam("account_id")))
     assert statement.sql.count("?") == 1
-    with pytest.raises(KeyError, match="other"):
-        statement._arguments({"account_id": "a", "other": 1})
     with pytest.raises(KeyError, match="account_id"):
         statement._arguments({})
     assert statement._arguments({"account_id": "a"}) == ["a"]

@@ -33,11 +33,12 @@ class Cursor(Protocol):
 
 
 class Statement:
-    """One statement with named parameters."""
+    """One statement with named parameters. `core`: as SQLAlchemy knows it, for any database."""
 
-    __slots__ = ("_defaults", "_names", "sql")
+    __slots__ = ("_defaults", "_names", "core", "sql")
 
     def __init__(self, statement: Executable) -> None:
+        self.core = statement
         compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
         assert isinstance(compiled, SQLCompiler)  # noqa: S101
         self.sql = str(compiled)

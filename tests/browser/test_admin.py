@@ -4,11 +4,11 @@ import re
 from datetime import timedelta
 
 import pytest
-from conftest import ServedWorld
 from dashboard_world import PASSWORD
 from playwright.sync_api import Page, expect
-from test_looks import look
 
+from browser.axe import look
+from browser.conftest import ServedWorld
 from modelbridge import clock
 from modelbridge.catalog import admin
 from modelbridge.identity import auditlog, preferences, teams, users

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from axe import look
-from conftest import free_port
 from dashboard_world import PASSWORD
 from furnished_world import Furnished, furnish
 from playwright.sync_api import Browser, Page
 from team_world import OPERATOR, OWNER, team_world_in
 from test_permission_walk import TABLE
 from werkzeug.serving import make_server
+
+from browser.axe import look
+from browser.conftest import free_port
 
 # Files, and answers for programs.
 NO_PAGES = {

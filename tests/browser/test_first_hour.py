@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import requests
-from conftest import Served
 from playwright.sync_api import Browser, Page, expect
+
+from browser.conftest import Served
 
 PASSWORD = "plenty of horses here"
 

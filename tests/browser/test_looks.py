@@ -7,12 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from axe import look
-from conftest import ServedWorld
 from dashboard_world import PASSWORD
 from flask import abort
 from playwright.sync_api import Page
 
+from browser.axe import look
+from browser.conftest import ServedWorld
 from modelbridge import clock
 from modelbridge.catalog import admin
 from modelbridge.identity import keys

@@ -4,13 +4,13 @@ import re
 from datetime import timedelta
 
 import pytest
-from axe import look
-from conftest import ServedWorld
 from dashboard_world import PASSWORD
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy.orm import Session
 from team_world import TeamWorld, team_world_of
 
+from browser.axe import look
+from browser.conftest import ServedWorld
 from modelbridge import clock
 from modelbridge.identity import rotation
 from modelbridge.ledger import limits, postings

@@ -4,12 +4,12 @@ import re
 
 import pytest
 import requests
-from axe import look
-from conftest import Served, ServedWorld
 from playwright.sync_api import Page, expect
-from test_first_hour import create_key, set_up
 
 from bench import seed_calls
+from browser.axe import look
+from browser.conftest import Served, ServedWorld
+from browser.test_first_hour import create_key, set_up
 from modelbridge.ledger.audit import check_books
 
 

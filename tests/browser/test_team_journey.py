@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-from conftest import Served
 from hostile import HostileUpstream, reply
 from playwright.sync_api import Browser, Page, expect
+
+from browser.conftest import Served
 
 PASSWORD = "plenty of horses here"
 

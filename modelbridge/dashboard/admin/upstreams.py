@@ -94,6 +94,21 @@ class CredentialForm(Form):
         check(check_credential, (field.data or "").strip())
 
 
+class HangUpForm(Form):
+    """What a client that leaves in mid-stream sets off."""
+
+    on_hang_up = SelectField(
+        "When a client leaves in mid-stream",
+        choices=[
+            SelectChoice("auto", "Let the provider's own behaviour decide"),
+            SelectChoice("drain", "Hear the answer out and charge its real usage"),
+            SelectChoice("close", "Close the connection and charge by estimate"),
+        ],
+        description="Closing saves money only where the provider then stops billing; elsewhere "
+        "you pay for an answer that nobody hears out.",
+    )
+
+
 def check_credential(text: str) -> None:
     """Raises ValueError for what cannot be a provider's key; nothing at all may be one."""
     if text.startswith("mb_"):
@@ -157,6 +172,24 @@ def replace_credential(name: str) -> ResponseReturnValue:
         flash(f"{name} uses the new API key from its next call on.", "success")
         return redirect(url_for("admin.upstreams"), 303)
     page = render_template("admin/upstream_credential.html", form=form, row=row)
+    return page, 400 if form.errors else 200
+
+
+@pages.route(
+    "/upstreams/<name>/on-hang-up", methods=["GET", "POST"], endpoint="upstream_on_hang_up"
+)
+def change_on_hang_up(name: str) -> ResponseReturnValue:
+    """Drain or close, from the next call on."""
+    with bridge().database.reading() as session:
+        row = _find(session, name)
+    form = HangUpForm(data={"on_hang_up": row.on_hang_up})
+    if form.validate_on_submit():
+        with bridge().database.transaction() as session:
+            admin.set_on_hang_up(session, _find(session, name).name, form.on_hang_up.data)
+            note(session, "upstream.on_hang_up", "upstream", row.id, row.name)
+        flash(f"{name} does so from its next call on.", "success")
+        return redirect(url_for("admin.upstreams"), 303)
+    page = render_template("admin/upstream_on_hang_up.html", form=form, row=row)
     return page, 400 if form.errors else 200
 
 
