@@ -16,7 +16,7 @@ from modelbridge.store import backup as backup_module
 from modelbridge.store.backup import BackupError, backup
 from modelbridge.store.database import Database
 
-ROWS = 40_000
+ROWS = 60_000
 
 
 @pytest.fixture
@@ -119,13 +119,20 @@ def test_a_database_that_is_damaged_makes_no_backup(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, x TEXT)")
     connection.execute("CREATE INDEX i ON t (x)")
-    connection.executemany("INSERT INTO t (x) VALUES (?)", [("x" * 90,)] * 2_000)
+    connection.executemany("INSERT INTO t (x) VALUES (?)", [(f"{n:090}",) for n in range(2_000)])
     connection.commit()
     (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'i'").fetchone()
     connection.close()
     with path.open("r+b") as file:
-        file.seek((page - 1) * 4096 + 100)
-        file.write(b"\xff" * 3_000)
+        file.seek((page - 1) * 4096)
+        file.write(b"\x07" * 4096)
     with pytest.raises(BackupError, match="not sound|could not be made"):
         backup(path, tmp_path / "copy.db")
     assert not (tmp_path / "copy.db").exists()
+
+
+def test_what_is_no_database_makes_no_backup(tmp_path: Path) -> None:
+    (tmp_path / "letter.db").write_text("Dear Alice, " * 1_000)
+    with pytest.raises(BackupError, match="could not be made"):
+        backup(tmp_path / "letter.db", tmp_path / "copy.db")
+    assert not list(tmp_path.glob("*copy*"))

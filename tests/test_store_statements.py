@@ -12,6 +12,7 @@ from modelbridge.ledger import sql
 from modelbridge.store.statements import Statement
 from modelbridge.store.tables import Account, table
 
+POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 STATEMENTS = {
     f"{module.__name__}.{name}": value
     for module in (sql, journal, callers, factory)
@@ -27,7 +28,7 @@ def test_the_statements_are_found() -> None:
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_statement_compiles_for_postgresql_with_the_same_values(name: str) -> None:
     statement = STATEMENTS[name]
-    compiled = statement.core.compile(dialect=postgresql.dialect())  # type: ignore[attr-defined, no-untyped-call]
+    compiled = statement.core.compile(dialect=POSTGRESQL)  # type: ignore[attr-defined]
     assert isinstance(compiled, SQLCompiler)
     assert set(compiled.params) == set(statement._names)
     text = str(compiled)

@@ -65,7 +65,7 @@ class DailyUsage(Base):
 
     Kept in the transaction that writes the call's row, so that pages need not read a million.
     `day` is YYYY-MM-DD; an absent person is the empty string. The rows lie in the order of the
-    primary key itself: an account's days are read in one go, and a call writes to one tree only.
+    primary key itself: an account's days are read in one go.
     """
 
     __tablename__ = "daily_usage"
