@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check fix lock upgrade clean
+.PHONY: help run test torture check fix lock upgrade clean
 
 # What the shell has set for another Python must not reach ours.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
@@ -20,6 +20,9 @@ run: .venv/run-ready ## set up and serve on http://127.0.0.1:8000 (PORT=9000 for
 test: check ## set up, check and run every test (ARGS="-k limit" for some; JOBS=4 for more at once)
 	@echo "== tests"
 	@$(PYTHON) -m pytest -n $(JOBS) $(ARGS)
+
+torture: .venv/torture-ready ## the long runs of docs/reliability.md, hours of them (ARGS="kills=20" for some)
+	@cd tests && PYTHONPATH=.. ../$(PYTHON) -m torture $(ARGS)
 
 check: .venv/test-ready ## lint, format, types and floors, without the tests
 	@echo "== lint"
@@ -43,6 +46,7 @@ lock: .venv/test-ready ## pin what the requirements*.in files ask for
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) -c requirements.txt requirements-test.in -o requirements-test.txt
 	$(LOCK) --no-deps requirements-models.in -o requirements-models.txt
+	$(LOCK) --no-deps requirements-torture.in -o requirements-torture.txt
 
 upgrade: ## pin the newest of everything
 	@$(MAKE) lock UPGRADE=--upgrade
@@ -64,6 +68,11 @@ clean: ## remove .venv and what the tools left; instance/ and its data stay
 	@$(INSTALL) -r requirements-test.txt
 	@$(INSTALL) --no-deps -r requirements-models.txt || { $(if $(CI),exit 1;) \
 		echo "No model server for this machine: tests with a real model will be skipped."; }
+	@touch $@
+
+.venv/torture-ready: requirements-torture.txt .venv/test-ready
+	@echo "Installing tokenizers into .venv/tokenizers (a minute) ..."
+	@$(INSTALL) --no-deps --upgrade --target .venv/tokenizers -r requirements-torture.txt
 	@touch $@
 
 .venv/bin/python:

@@ -1,6 +1,7 @@
-"""Anthropic's Messages API, version 2023-06-01: what we speak to Anthropic and its look-alikes.
+"""Anthropic's Messages API, version 2023-06-01: what its clients speak to us, and we to Anthropic.
 
-This file turns a canonical chat request into a body for `/v1/messages`; the conversation is in
+Both halves are gathered here; the clients' is in the files `anthropic_front_*`. This file turns a
+canonical chat request into a body for `/v1/messages`; the conversation is in
 `anthropic_messages_turns`, what each model takes in `anthropic_messages_models`, the way back in
 `anthropic_messages_reply`. Source: https://platform.claude.com/docs/en/api/messages, and the
 types of Anthropic's own SDK (anthropic 2.12.0).
@@ -24,6 +25,15 @@ Decisions where the two APIs differ, besides those named in the other files:
 import re
 from typing import Any, cast
 
+from modelbridge.dialects.anthropic_front_errors import write_error, write_stream_error
+from modelbridge.dialects.anthropic_front_pass import (
+    find_usage,
+    inspect,
+    mend_stream,
+    write_usage_frame,
+)
+from modelbridge.dialects.anthropic_front_request import FIELDS, read_request
+from modelbridge.dialects.anthropic_front_write import write_reply, write_stream
 from modelbridge.dialects.anthropic_messages_models import (
     Generation,
     Thinking,
@@ -37,7 +47,22 @@ from modelbridge.jsonio import JSONDict
 from modelbridge.wire.chat import ChatRequest
 from modelbridge.wire.target import Target, WireRequest
 
-__all__ = ["NAME", "build_request", "read_error", "read_reply", "read_stream"]
+__all__ = [
+    "NAME",
+    "build_request",
+    "find_usage",
+    "inspect",
+    "mend_stream",
+    "read_error",
+    "read_reply",
+    "read_request",
+    "read_stream",
+    "write_error",
+    "write_reply",
+    "write_stream",
+    "write_stream_error",
+    "write_usage_frame",
+]
 
 NAME = "anthropic_messages"
 _PATH = "/v1/messages"
@@ -47,7 +72,7 @@ _HEADERS = {"anthropic-version": "2023-06-01"}
 _TRANSLATED = {
     "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
     "temperature", "top_p", "top_k", "stop", "tools", "tool_choice", "parallel_tool_calls",
-    "response_format", "reasoning_effort", "thinking", "user", "safety_identifier",
+    "response_format", "reasoning_effort", "thinking", "user", "safety_identifier", FIELDS,
 }  # fmt: skip
 # What changes the meaning of the call, with the values that ask for nothing.
 _REFUSED: dict[str, tuple[object, ...]] = {
@@ -72,6 +97,8 @@ _SAYS_NOTHING: dict[str, tuple[object, ...]] = {
 }
 _MAX_USER_ID = 256
 _MAX_NAME, _MAX_NAMES = 64, 32
+# What only Anthropic's own clients can say, and is said as they said it.
+_OWN_FIELDS = ("output_config", "cache_control")
 _UNFIT = re.compile(r"[^A-Za-z0-9_.$-]")
 
 
@@ -81,7 +108,9 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
     Raises InvalidRequest for what is malformed, UnsupportedParameter for what would change the
     meaning of the call; both name the field.
     """
-    dropped = _unsaid(cast(JSONDict, request))
+    own = cast(JSONDict, request).get(FIELDS)
+    own = own if isinstance(own, dict) else {}
+    dropped = _unsaid(cast(JSONDict, request)) + [name for name in own if name not in _OWN_FIELDS]
     generation = generation_of(target.model)
     thinking = choose_thinking(request, generation, max_output)
     turns = build_turns(request.get("messages") or [], keep_thinking=thinking.on)
@@ -98,6 +127,10 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
     body |= _tools(request, generation, dropped)
     body |= _sampling(request, generation, thinking, dropped)
     body |= _output_config(request, generation, thinking, dropped)
+    if isinstance(config := own.get("output_config"), dict):
+        body["output_config"] = {**body.get("output_config", {}), **config}
+    if isinstance(mark := own.get("cache_control"), dict):
+        body["cache_control"] = mark
     body |= _user_id(request, dropped)
     body["service_tier"] = "standard_only"
     path = target.quirks.paths.get(NAME, _PATH)

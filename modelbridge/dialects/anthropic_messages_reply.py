@@ -54,7 +54,7 @@ _LONGEST_MESSAGE = 4_000
 def read_reply(body: JSONDict) -> Reply:
     """The canonical reply. Raises UpstreamError if the body is not a message."""
     if isinstance(body, dict) and body.get("type") == "error":
-        raise _failed(body)
+        raise failure_of(body)
     try:
         return fold(_events_of(body))
     except _MALFORMED:
@@ -220,7 +220,7 @@ class Reader:
             case "message_stop":
                 return self._message_stop()
             case "error":
-                return self._fail(_failed(data))
+                return self._fail(failure_of(data))
         return []  # ping, and what is yet to be invented
 
     def _message_start(self, message: JSONDict) -> list[StreamEvent]:
@@ -372,7 +372,7 @@ def _is_operators(kind: str, message: str) -> bool:
     return kind in _OPERATORS_TYPES or any(words in message.lower() for words in _OPERATORS_WORDS)
 
 
-def _failed(data: JSONDict) -> UpstreamError:
+def failure_of(data: JSONDict) -> UpstreamError:
     """An error event after the 200, or an error instead of a message."""
     kind, message = _kind_and_message(data)
     if kind == "invalid_request_error" and message and not _is_operators(kind, message):

@@ -160,7 +160,10 @@ def _blocks(content: object, where: str, allowed: tuple[str, ...], turns: Turns)
             raise UnsupportedParameter(
                 f"a part of type {kind!r} cannot be sent to this model here", param=f"{at}.type"
             )
-        found += _marked(_PARTS[kind](part, at, turns), part)
+        blocks = _marked(_PARTS[kind](part, at, turns), part)
+        if kind == "file" and blocks:
+            blocks[-1] |= {name: part[name] for name in ("citations", "context") if name in part}
+        found += blocks
     return found
 
 
@@ -309,12 +312,13 @@ def _tool_use(call: Any, where: str) -> JSONDict:
     if not isinstance(call, dict) or call.get("type", "function") != "function":
         raise UnsupportedParameter("only tool calls of type 'function' can be sent", param=where)
     function = call.get("function")
-    return {
+    use = {
         "type": "tool_use",
         "id": tool_id(_string(call, "id", where), f"{where}.id"),
         "name": _string(function, "name", f"{where}.function"),
         "input": _arguments(function.get("arguments") if isinstance(function, dict) else None),
     }
+    return _marked([use], call)[0]
 
 
 def _arguments(text: object) -> JSONDict:

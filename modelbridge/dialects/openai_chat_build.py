@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from modelbridge.dialects.openai_chat_foreign import without_anthropic
 from modelbridge.jsonio import JSONDict
 from modelbridge.wire.chat import ChatRequest
 from modelbridge.wire.target import Quirks, Target, WireRequest
@@ -17,9 +18,8 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
     A quirk's `drop` of "messages.reasoning_content" leaves that key out of every message: Groq and
     Cerebras answer 400 to it, DeepSeek wants it back. `dropped` names what the client had sent.
     """
-    body: JSONDict = dict(request)
+    body, dropped = without_anthropic(dict(request))
     quirks = target.quirks
-    dropped: list[str] = []
     body["model"] = target.model
     _set_cap(body, max_output)
     _set_service_tier(body)

@@ -8,7 +8,7 @@ from flask import Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from modelbridge import ids, jsonio
-from modelbridge.dialects import openai_chat
+from modelbridge.dialects import anthropic_messages, openai_chat
 from modelbridge.dialects.base import Front
 from modelbridge.errors import (
     BridgeError,
@@ -19,6 +19,7 @@ from modelbridge.errors import (
     RequestTooLarge,
 )
 
+_MESSAGES = "/v1/messages"
 _log = logging.getLogger("modelbridge.v1")
 
 
@@ -31,9 +32,21 @@ def request_id() -> str:
 
 
 def front_of_request() -> Front:
-    """The format in which this endpoint speaks, errors included."""
-    found: Front = g.get("front", openai_chat)
+    """The format in which this endpoint speaks, errors included: the path tells it before a view.
+
+    So a wrong key, a wrong method and a path that is none are told in the client's own format.
+    """
+    if "front" not in g:
+        g.front = anthropic_messages if request.path.startswith(_MESSAGES) else openai_chat
+    found: Front = g.front
     return found
+
+
+def name_response(response: Response) -> None:
+    """The response says the request's id, in the header that the format's own clients read, too."""
+    response.headers["x-request-id"] = request_id()
+    if front_of_request().NAME == anthropic_messages.NAME:
+        response.headers["request-id"] = request_id()
 
 
 def error_response(error: BridgeError, notes: Mapping[str, str] | None = None) -> Response:
@@ -42,7 +55,7 @@ def error_response(error: BridgeError, notes: Mapping[str, str] | None = None) -
     response = Response(jsonio.dumps(body), error.status, content_type="application/json")
     headers = response.headers
     headers.update(notes or {})
-    headers["x-request-id"] = request_id()
+    name_response(response)
     headers["Cache-Control"] = "no-store"
     if isinstance(error, MissingApiKey):
         headers["WWW-Authenticate"] = "Bearer"

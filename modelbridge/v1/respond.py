@@ -14,7 +14,7 @@ from modelbridge.gateway.call import Call
 from modelbridge.gateway.services import Gateway
 from modelbridge.identity.callers import Caller
 from modelbridge.jsonio import JSONDict
-from modelbridge.v1.errors import error_response, request_id
+from modelbridge.v1.errors import error_response, name_response, request_id
 from modelbridge.v1.guard import gateway
 
 MAX_IDEMPOTENCY_KEY = 255
@@ -89,7 +89,7 @@ def _stream(bridge: Gateway, call: Call) -> Response:
 
 
 def _write_notes(response: Response, call: Call) -> None:
-    response.headers["x-request-id"] = call.id
+    name_response(response)
     response.headers.update(call.notes)
 
 
