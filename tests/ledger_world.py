@@ -136,7 +136,8 @@ class World:
 
     def begin_again(self, memory: sqlite3.Connection) -> None:
         """The file is as it is in that memory, and nothing is known of what happened since."""
-        memory.backup(self.database._connection)
+        connection = self.database._connection
+        memory.backup(getattr(connection, "real", connection))  # a faulty one has a real one
         self.gateway.known_prices.clear()
         self.gateway.unsettled.clear()
 

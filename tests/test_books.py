@@ -430,3 +430,33 @@ def test_a_hold_beyond_the_range_of_the_database_is_refused(world: World) -> Non
         with pytest.raises(ValueError, match="out of range"):
             world.database.submit(partial(holds.place, request=request))
     assert world.problems() == []
+
+
+def test_money_that_is_not_there_is_not_held_whatever_the_size_says(world: World) -> None:
+    from modelbridge.errors import BudgetInFlight
+    from modelbridge.ledger import holds
+
+    key, before = world.key(), world.account
+    request = holds.HoldRequest(
+        "hold_x",
+        "req_x",
+        key,
+        "boot_x",
+        "chat",
+        "m",
+        stream=False,
+        fx_version=1,
+        size=lambda funds: funds.unheld + 1,
+    )
+    with pytest.raises(BudgetInFlight):
+        world.database.submit(partial(holds.place, request=request))
+    assert world.account == before
+    assert world.problems() == []
+
+
+def test_a_key_that_is_not_there_admits_nothing(world: World) -> None:
+    from modelbridge.errors import ApiKeyRevoked
+    from modelbridge.ledger import holds
+
+    with pytest.raises(ApiKeyRevoked):
+        world.database.submit(lambda cursor: holds.live_payer(cursor, "key_nobody", 0))

@@ -1,9 +1,10 @@
 """Every statement of a call's life is made to fail in turn: the books balance, and it heals."""
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -89,27 +90,20 @@ LIVES: dict[str, Callable[[World, str], None]] = {
 }
 
 
-def statements_of(life: Callable[[World, str], None], directory: Path) -> int:
-    """How many statements such a life has."""
-    directory.mkdir()
-    with world_in(directory, MODELBRIDGE_HOLD_GRACE_SECONDS="0") as world:
-        key = world.key()
-        faulty = make_faulty(world.database)
-        life(world, key)
-        return faulty.statements
-
-
 @pytest.mark.parametrize("still", [False, True])
 @pytest.mark.parametrize("name", LIVES)
 def test_whichever_statement_of_a_calls_life_fails_the_books_balance_and_all_of_it_heals(
-    tmp_path: Path, name: str, still: bool
+    world: World, name: str, still: bool
 ) -> None:
-    for nth in range(1, statements_of(LIVES[name], tmp_path / "count") + 1):
-        directory = tmp_path / str(nth)
-        directory.mkdir()
-        with world_in(directory, MODELBRIDGE_HOLD_GRACE_SECONDS="0") as world:
-            key = world.key()
-            faulty = make_faulty(world.database)
+    key = world.key()
+    with closing(sqlite3.connect(":memory:")) as memory:
+        world.remember(memory)
+        faulty = make_faulty(world.database)
+        LIVES[name](world, key)
+        statements = faulty.statements
+        assert statements > 10
+        for nth in range(1, statements + 1):
+            world.begin_again(memory)
             faulty.fail_at(nth, still=still)
             with suppress(Overloaded):
                 LIVES[name](world, key)

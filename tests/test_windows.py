@@ -13,7 +13,11 @@ from ledger_world import World, world_in
 
 from modelbridge import clock
 from modelbridge.errors import MaxTokensUnaffordable, SpendingLimitReached
-from modelbridge.ledger.limits import set_account_limit, set_key_limit
+from modelbridge.ledger.limits import (
+    set_account_limit,
+    set_account_time_zone,
+    set_key_limit,
+)
 from modelbridge.ledger.windows import window_end, window_start
 
 SYDNEY = "Australia/Sydney"
@@ -237,3 +241,23 @@ def test_a_limit_that_cannot_be_is_refused(
             set_key_limit(session, key, limit, window)
         with pytest.raises(ValueError, match=f"^{field}: "):
             set_account_limit(session, world.account_id, limit, window)
+
+
+def test_an_account_that_moves_to_another_zone_takes_its_spending_along(world: World) -> None:
+    with time_machine.travel(sydney(2026, 10, 14, 8), tick=False):  # the evening before in Berlin
+        keys = [world.key() for _ in range(2)]
+        world.limit("key", keys[0], 100, "day")
+        world.limit("account", keys[0], 150, "day")
+        world.spend(keys[0], 40)
+        running = world.admit(keys[0], 40)
+        with world.database.transaction() as session:
+            set_account_time_zone(session, world.account_id, "Europe/Berlin")
+        assert (world.spent(keys[0]), world.held(keys[0])) == (40 * world.TOKEN, 40 * world.TOKEN)
+        running.settle(world.usage(40), "reported")
+        with pytest.raises(MaxTokensUnaffordable, match="at most 20 tokens"):
+            world.spend(keys[0], 21)
+        with pytest.raises(MaxTokensUnaffordable, match="at most 70 tokens"):
+            world.spend(keys[1], 71)
+        assert world.problems() == []
+    with time_machine.travel(sydney(2026, 10, 14, 9), tick=False):  # midnight there
+        world.spend(keys[0], 100)

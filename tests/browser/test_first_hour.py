@@ -18,6 +18,7 @@ def set_up(page: Page, served: Served) -> None:
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Create the administrator").click()
     page.wait_for_url(f"{served.url}/")
+    expect(page.get_by_text("Welcome, Alice")).to_be_visible()
     page.goto(f"{served.url}/keys")
 
 
@@ -47,7 +48,6 @@ def test_from_the_set_up_link_to_a_key_that_works_and_then_no_more(
     page: Page, served: Served
 ) -> None:
     set_up(page, served)
-    expect(page.get_by_text("Welcome, Alice")).to_be_visible()
     expect(page.get_by_role("row", name="First test key")).to_be_visible()
 
     secret = create_key(page, "Laptop", "Test")

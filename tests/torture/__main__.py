@@ -1,7 +1,7 @@
 """`make torture`: the long runs, one after the other; each says what it found.
 
 From tests/: `python -m torture [PART=COUNT …]`, such as `kills=20 bound=1000`; without arguments
-everything, as long as docs/reliability.md says.
+everything, which takes hours; docs/reliability.md says how much of it was run.
 """
 
 import logging
