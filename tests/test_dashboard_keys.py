@@ -320,7 +320,7 @@ def test_a_key_of_a_team_is_not_among_the_personal_ones(
         assert keys.get_for(session, alice.id, key.id) is None
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", '" onclick="x', "{{ 7 * 7 }}", "%s"])
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", '" onclick="x', "{{ 7777 * 7777 }}", "%s"])
 def test_a_name_is_text_and_nothing_else(
     world: World, alice: User, browser: Browser, name: str
 ) -> None:
@@ -330,7 +330,7 @@ def test_a_name_is_text_and_nothing_else(
     for text in pages:
         assert "<script>alert" not in text
         assert '" onclick="x' not in text
-        assert "49" not in re.sub(r"[\w.-]{20,}", "", text) or "{{ 7" in text
+        assert "60481729" not in re.sub(r"[\w.-]{20,}", "", text) or "{{ 7" in text
 
 
 def test_a_live_key_that_nothing_serves_yet_is_told_so(browser: Browser) -> None:
