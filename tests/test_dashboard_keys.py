@@ -320,7 +320,9 @@ def test_a_key_of_a_team_is_not_among_the_personal_ones(
         assert keys.get_for(session, alice.id, key.id) is None
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", '" onclick="x', "{{ 7777 * 7777 }}", "%s"])
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", '" onclick="x', "{{ 7777 * 7777 }}", "%s"]
+)
 def test_a_name_is_text_and_nothing_else(
     world: World, alice: User, browser: Browser, name: str
 ) -> None:
