@@ -11,6 +11,7 @@ import argparse
 import json
 import random
 import sqlite3
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,14 +21,16 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from modelbridge import clock, config
-from modelbridge.catalog import admin
-from modelbridge.factory import Bridge, create_app
-from modelbridge.identity import keys, passwords, teams, users
-from modelbridge.ledger import accounts
-from modelbridge.ledger.audit import check_books
-from modelbridge.ledger.windows import window_start
-from modelbridge.money import NANOS, Usage, cost_nanos
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from modelbridge import clock, config  # noqa: E402
+from modelbridge.catalog import admin  # noqa: E402
+from modelbridge.factory import Bridge, create_app  # noqa: E402
+from modelbridge.identity import keys, passwords, teams, users  # noqa: E402
+from modelbridge.ledger import accounts  # noqa: E402
+from modelbridge.ledger.audit import check_books  # noqa: E402
+from modelbridge.ledger.windows import window_start  # noqa: E402
+from modelbridge.money import NANOS, Usage, cost_nanos  # noqa: E402
 
 PASSWORD = "plenty of horses here"
 ZONE = "Australia/Sydney"

@@ -37,7 +37,7 @@ def invite(session: Session, inviter: Membership, *, email: str, role: str) -> N
         raise ValueError("role: is not yours to give; choose one that is not above your own")
     invited = users.find_user(session, address)
     if invited and permissions.membership(session, invited.id, inviter.team_id):
-        raise ValueError(f"email: the owner of {address} is in the team already")
+        raise ValueError("email: a member of the team has this address already")
     now = clock.now()
     session.execute(
         update(Invitation)
