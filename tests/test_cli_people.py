@@ -124,6 +124,26 @@ def test_bob_joins_and_his_role_can_change(team: Commands) -> None:
         assert said == f"bob@example.com is {role} of team:Research."
 
 
+def test_the_team_keys_of_whoever_becomes_a_viewer_are_revoked(team: Commands) -> None:
+    team.run("team", "add", "Research", "bob@example.com", "--role", "member")
+    bot = (
+        "key",
+        "create",
+        "--name",
+        "Bot",
+        "--account",
+        "team:Research",
+        "--user",
+        "bob@example.com",
+    )
+    of_the_team = team.out(*bot)
+    team.run("key", "create", "--name", "Own", "--account", "bob@example.com")
+    said = team.out("team", "add", "Research", "bob@example.com", "--role", "viewer")
+    assert f"Revoked their team key {of_the_team[:12]}…{of_the_team[-4:]}." in said
+    states = {key["name"]: key["status"] for key in team.json("key", "list")}
+    assert states == {"Bot": "revoked", "Own": "active"}
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

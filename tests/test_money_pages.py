@@ -109,6 +109,13 @@ def test_a_member_sees_usage_but_not_billing(bob: Browser, search: Team) -> None
         assert bob.get(f"{path}?team={search.id}").status_code == 404
 
 
+def test_a_member_is_not_told_what_the_team_has(alice: Browser, bob: Browser, search: Team) -> None:
+    told = "<dt>Available</dt>"
+    assert told in alice.get(f"/?team={search.id}").text
+    assert told not in bob.get(f"/?team={search.id}").text
+    assert told in bob.get("/").text
+
+
 def test_a_receipt_is_for_those_who_see_the_usage(
     house: World, alice: Browser, bob: Browser, charlie: Browser, search: Team
 ) -> None:
