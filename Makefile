@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test torture check fix lock upgrade clean
+.PHONY: help run test torture coverage mutants bench bench-quick check audit fix lock upgrade clean
 
 # What the shell has set for another Python must not reach ours.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
@@ -12,7 +12,7 @@ INSTALL := $(PYTHON) -m pip --disable-pip-version-check install -qq --only-binar
 JOBS ?= 2
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv/run-ready ## set up and serve on http://127.0.0.1:8000 (PORT=9000 for another port)
 	@$(if $(PORT),MODELBRIDGE_PORT=$(PORT)) exec $(PYTHON) app.py
@@ -24,6 +24,23 @@ test: check ## set up, check and run every test (ARGS="-k limit" for some; JOBS=
 torture: .venv/torture-ready ## the long runs of docs/reliability.md: hours of them (ARGS="kills=20" for some)
 	@cd tests && PYTHONPATH=.. ../$(PYTHON) -m torture $(ARGS)
 
+# The books, prices and the bound on input, and the tests that hold them.
+MONEY := modelbridge/ledger/*,modelbridge/money.py,modelbridge/catalog/prices.py,modelbridge/gateway/bounds.py
+MONEY_TESTS := $(addprefix tests/test_,$(addsuffix .py,money bounds prices windows books holds history quotes))
+
+coverage: .venv/test-ready ## branch coverage of the books, prices and the bound: all of it
+	@$(PYTHON) -m coverage run -m pytest $(MONEY_TESTS)
+	@$(PYTHON) -m coverage report --include='$(MONEY)' --show-missing --fail-under=100
+
+mutants: .venv/torture-ready ## small mistakes in the same code, to be noticed (ARGS="money every=5" for some)
+	@cd tests && PYTHONPATH=.. ../$(PYTHON) -m torture.mutants $(ARGS)
+
+bench: .venv/test-ready ## measure beside LiteLLM, Portkey, MLflow and nginx (half an hour; see bench/run.py)
+	@$(PYTHON) bench/run.py $(ARGS)
+
+bench-quick: .venv/test-ready ## the same in five minutes, with fewer streams
+	@$(PYTHON) bench/run.py --quick --rounds 3 $(ARGS)
+
 check: .venv/test-ready ## lint, format, types and floors, without the tests
 	@echo "== lint"
 	@$(PYTHON) -m ruff check .
@@ -33,6 +50,9 @@ check: .venv/test-ready ## lint, format, types and floors, without the tests
 	@$(PYTHON) -m mypy
 	@echo "== floors"
 	@$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+audit: .venv/test-ready ## look for known faults in packages, insecure calls and committed secrets
+	@PYTHONPATH=. $(PYTHON) tests/audit.py
 
 fix: .venv/test-ready ## format, and mend what the linter can mend
 	@$(PYTHON) -m ruff check --fix .

@@ -1,5 +1,6 @@
 """`python app.py` serves ModelBridge; the `flask` command finds the app, and its commands, here."""
 
+import logging
 import sys
 
 import click
@@ -7,10 +8,12 @@ from flask import Flask
 
 from modelbridge import factory
 from modelbridge.config import SettingsError
+from modelbridge.operations import logs
 
 
 def create_app() -> Flask:
     """The app, for the `flask` command: a bad setting is one line on standard error."""
+    logs.set_up("text", logging.WARNING)
     try:
         return factory.create_app()
     except SettingsError as error:

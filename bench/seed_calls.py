@@ -77,6 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("--calls", type=int, default=1_000_000)
+    parser.add_argument("--keys", type=int, default=0, help="keys more that nobody uses")
     parser.add_argument("--no-check", action="store_true")
     wanted = parser.parse_args()
     if (wanted.data_dir / "modelbridge.db").exists():
@@ -86,6 +87,7 @@ def main() -> None:
     path = bridge.settings.database_path
     begun = time.monotonic()
     seed(bridge, wanted.calls)
+    _add_keys(path, wanted.keys)
     print(f"{wanted.calls:,} calls in {time.monotonic() - begun:.0f} s, {path.stat().st_size:,} B")
     if not wanted.no_check:
         with bridge.database.reading() as session:
@@ -99,6 +101,22 @@ def seed(bridge: Bridge, calls: int) -> None:
     rng = random.Random(20261123)
     seed_keys, prices = _furnish(bridge, rng)
     _fill(bridge.settings.database_path, seed_keys, prices, calls, rng)
+
+
+def _add_keys(path: Path, wanted: int) -> None:
+    """That many live keys of one person stand beside the others."""
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?) "
+            "INSERT INTO api_keys (id, sha256, prefix, last4, name, mode, account_id, user_id, "
+            "limit_window, created_at) SELECT 'key_' || hex(randomblob(14)), "
+            "lower(hex(randomblob(32))), 'mb_live_' || substr(hex(randomblob(2)), 1, 4), "
+            "substr(hex(randomblob(2)), 1, 4), 'Unused ' || n, 'live', some.account_id, "
+            "some.user_id, 'none', some.created_at FROM n, "
+            "(SELECT * FROM api_keys WHERE mode = 'live' LIMIT 1) AS some WHERE n.n <= ?",
+            (wanted, wanted),
+        )
+    connection.close()
 
 
 def _furnish(bridge: Bridge, rng: random.Random) -> tuple[list[SeedKey], dict[str, Any]]:

@@ -5,6 +5,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,10 @@ class Settings:
     secret_key: str
     master_key: str
     master_key_beside_data: bool
+    old_master_key: str
+    cors_origins: tuple[str, ...]
+    trusted_hosts: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
     provider_credentials: Mapping[str, str]
     hold_grace_seconds: float
     drain_seconds: float
@@ -38,6 +43,13 @@ class Settings:
     total_seconds: float
     max_body_bytes: int
     books_check_hours: float
+    drain_notice_seconds: float
+    min_free_bytes: int
+    log_format: str
+    metrics_token: str
+    backup_dir: Path | None
+    backup_hours: float
+    backup_keep: int
     smtp_host: str
     smtp_port: int
     smtp_tls: str
@@ -56,7 +68,10 @@ class Settings:
         return f"{self.public_url}/v1"
 
 
+LOG_FORMATS = ("text", "json")
 SMTP_TLS = ("starttls", "tls", "none")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?|https?://\[[0-9A-Fa-f:]+\](:[0-9]+)?")
 _ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+")
 PROVIDER_VARIABLES = {
     "openai": "OPENAI_API_KEY",
@@ -102,8 +117,30 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         total_seconds=_number(env, "MODELBRIDGE_TOTAL_SECONDS", 3600),
         max_body_bytes=_integer(env, "MODELBRIDGE_MAX_BODY_BYTES", 32 * 2**20, 1024, 2**30),
         books_check_hours=_number(env, "MODELBRIDGE_BOOKS_CHECK_HOURS", 6, "hours"),
+        old_master_key=_given_secret(env, "MODELBRIDGE_OLD_MASTER_KEY"),
+        cors_origins=_origins(env),
+        trusted_hosts=_trusted_hosts(env, host),
+        trusted_proxies=_proxies(env),
+        **_operations(env),
         **_smtp(env),
     )
+
+
+def _operations(env: Mapping[str, str]) -> dict[str, Any]:
+    """How it is looked after: readiness, logs, metrics and backups on a schedule."""
+    log_format = env.get("MODELBRIDGE_LOG_FORMAT") or "text"
+    if log_format not in LOG_FORMATS:
+        raise SettingsError(f"MODELBRIDGE_LOG_FORMAT must be one of {', '.join(LOG_FORMATS)}")
+    backup_dir = env.get("MODELBRIDGE_BACKUP_DIR")
+    return {
+        "drain_notice_seconds": _number(env, "MODELBRIDGE_DRAIN_NOTICE_SECONDS", 0),
+        "min_free_bytes": _integer(env, "MODELBRIDGE_MIN_FREE_BYTES", 64 * 2**20, 0, 2**50),
+        "log_format": log_format,
+        "metrics_token": env.get("MODELBRIDGE_METRICS_TOKEN") or "",
+        "backup_dir": Path(backup_dir).resolve() if backup_dir else None,
+        "backup_hours": _number(env, "MODELBRIDGE_BACKUP_HOURS", 24, "hours"),
+        "backup_keep": _integer(env, "MODELBRIDGE_BACKUP_KEEP", 7, 1, 1000),
+    }
 
 
 def _smtp(env: Mapping[str, str]) -> dict[str, Any]:
@@ -163,17 +200,24 @@ def _secret(env: Mapping[str, str], name: str, path: Path) -> tuple[str, bool]:
 
     The second value tells whether it lies in the data dir.
     """
-    if env.get(name):
-        return env[name], False
-    if named := env.get(f"{name}_FILE"):
-        try:
-            text = Path(named).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise SettingsError(f"{name}_FILE: {named} cannot be read: {error.strerror}") from None
-        if not text:
-            raise SettingsError(f"{name}_FILE: {named} is empty")
-        return text, False
+    if given := _given_secret(env, name):
+        return given, False
     return _kept_secret(path), True
+
+
+def _given_secret(env: Mapping[str, str], name: str) -> str:
+    """The value of NAME, or of the file that NAME_FILE names; empty if neither is set."""
+    if env.get(name):
+        return env[name]
+    if not (named := env.get(f"{name}_FILE")):
+        return ""
+    try:
+        text = Path(named).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{name}_FILE: {named} cannot be read: {error.strerror}") from None
+    if not text:
+        raise SettingsError(f"{name}_FILE: {named} is empty")
+    return text
 
 
 def _kept_secret(path: Path) -> str:
@@ -217,3 +261,49 @@ def _public_url(env: Mapping[str, str], host: str, port: int) -> str:
             f"MODELBRIDGE_PUBLIC_URL must be like https://bridge.example.com, not {url!r}"
         )
     return url
+
+
+def _origins(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Web pages of these origins may call /v1 from a browser; "*" stands for all."""
+    found = _words(env, "MODELBRIDGE_CORS_ORIGINS")
+    for origin in found:
+        if origin != "*" and _ORIGIN.fullmatch(origin) is None:
+            raise SettingsError(
+                "MODELBRIDGE_CORS_ORIGINS must be * or origins separated by commas, "
+                f"such as https://chat.example.com; {origin!r} is none"
+            )
+    return found
+
+
+def _trusted_hosts(env: Mapping[str, str], host: str) -> tuple[str, ...]:
+    """Names that a Host header may have; none: any may stand there.
+
+    Without a public URL nobody knows by what name a bridge is reached that listens to more than
+    its own machine.
+    """
+    more = _words(env, "MODELBRIDGE_TRUSTED_HOSTS")
+    public = urlsplit(env.get("MODELBRIDGE_PUBLIC_URL") or "").hostname
+    if public is None and not more and host not in _LOOPBACK:
+        return ()
+    named = [*_LOOPBACK, *([public] if public else []), *(name.strip("[]") for name in more)]
+    return tuple(dict.fromkeys(name.lower() for name in named))
+
+
+def _proxies(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Networks of reverse proxies whose word is taken for who calls."""
+    found = _words(env, "MODELBRIDGE_TRUSTED_PROXIES")
+    for text in found:
+        try:
+            ip_network(text)
+        except ValueError:
+            raise SettingsError(
+                "MODELBRIDGE_TRUSTED_PROXIES must be addresses or networks separated by commas, "
+                f"such as 127.0.0.1, 172.16.0.0/12; {text!r} is none"
+            ) from None
+    return found
+
+
+def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """What stands between commas, without blanks."""
+    parts = (part.strip() for part in (env.get(name) or "").split(","))
+    return tuple(part for part in parts if part)

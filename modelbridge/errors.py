@@ -68,6 +68,12 @@ class ApiKeyExpired(AuthenticationError):
     code = "api_key_expired"
 
 
+class AddressNotAllowed(BridgeError):
+    """The key may be used from a list of networks only, and the client's address is in none."""
+
+    status, type, code = 403, "permission_error", "address_not_allowed"
+
+
 class AmbiguousCredentials(BridgeError):
     """Two different credentials in one call."""
 
@@ -174,6 +180,21 @@ class IdempotencyMismatch(BridgeError):
     """The same Idempotency-Key came with another body."""
 
     status, type, code, retry = 422, "invalid_request_error", "idempotency_mismatch", False
+
+
+# The rates
+
+
+class RateLimited(BridgeError):
+    """The key makes more calls a minute, or at once, than it may."""
+
+    status, type, code = 429, "requests", "rate_limit_exceeded"
+
+
+class TokensRateLimited(RateLimited):
+    """The key uses more tokens a minute than it may."""
+
+    type = "tokens"
 
 
 # The house

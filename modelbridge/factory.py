@@ -3,11 +3,12 @@
 import atexit
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
+from urllib.parse import urlsplit
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from sqlalchemy import bindparam, select
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from modelbridge import cli, config, dashboard, ids, v1
 from modelbridge.catalog import fx
@@ -20,6 +21,12 @@ from modelbridge.gateway.flights import Flights
 from modelbridge.gateway.services import Gateway
 from modelbridge.gateway.slots import Slots
 from modelbridge.identity.callers import dead_keys
+from modelbridge.operations import upgrade
+from modelbridge.operations.alerts.clock import AlertClock
+from modelbridge.operations.backups import BackupClock
+from modelbridge.operations.metrics import Metrics
+from modelbridge.operations.proxies import BehindProxies
+from modelbridge.operations.readiness import Readiness
 from modelbridge.store import migrate
 from modelbridge.store.database import Database
 from modelbridge.store.statements import Statement
@@ -49,7 +56,12 @@ class Bridge:
         database = Database(self.settings.database_path)
         database.lock.acquire(blocking=True)
         atexit.register(self.close)
-        self._prepare(database)
+        try:
+            self._prepare(database)
+        except BaseException:
+            database.close()
+            database.lock.release()
+            raise
         return database
 
     @cached_property
@@ -72,6 +84,26 @@ class Bridge:
         )
 
     @cached_property
+    def readiness(self) -> Readiness:
+        """Whether calls may be sent here."""
+        return Readiness(self.gateway)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """What /metrics tells."""
+        return Metrics(self.gateway)
+
+    @cached_property
+    def alerts(self) -> AlertClock:
+        """What tells the people who run the bridge; `start` makes its thread run."""
+        return AlertClock(self.gateway, self.backups)
+
+    @cached_property
+    def backups(self) -> BackupClock:
+        """Backups on a schedule; `start` makes its thread run."""
+        return BackupClock(self.settings)
+
+    @cached_property
     def _sweeper(self) -> recovery.Sweeper:
         return recovery.Sweeper(self.gateway)
 
@@ -87,25 +119,33 @@ class Bridge:
         self.gateway.flights.start()
         self._sweeper.start()
         self._books_clock.start()
+        self.backups.start()
+        self.alerts.start()
 
     def close(self) -> None:
         """Everything is committed and closed; idempotent."""
         if "database" not in self.__dict__:
             return
         if "gateway" in self.__dict__:
+            self.alerts.stop()
+            self.backups.stop()
             self._books_clock.stop()
             self._sweeper.stop()
             self.gateway.flights.stop()
             self.gateway.upstreams.close()
         self.database.close()
         self.database.lock.release()
-        for name in ("_books_clock", "_sweeper", "gateway", "catalog", "database"):
-            self.__dict__.pop(name, None)
+        for name in [name for name in self.__dict__ if name not in ("settings", "boot_id")]:
+            self.__dict__.pop(name)
         with suppress(ValueError):
             atexit.unregister(self.close)
 
     def _prepare(self, database: Database) -> None:
-        migrate.upgrade(database.engine)
+        migrate.upgrade(
+            database.engine,
+            snapshot=partial(upgrade.snapshot, database.path),
+            verify=upgrade.problems,
+        )
         with database.transaction() as session:
             fx.ensure_fx(session)
 
@@ -113,7 +153,10 @@ class Bridge:
         with self.database.cursor() as cursor:
             row = _SEALED.row(cursor, upstream_id=upstream_id)
         sealed = row[0] if row else None
-        return _unseal(self.settings.master_key, upstream_id, sealed) if sealed else None
+        if not sealed:
+            return None
+        settings = self.settings
+        return _unseal(settings.master_key, settings.old_master_key, upstream_id, sealed)
 
     def _dead_keys(self, key_ids: Iterable[str]) -> set[str]:
         with self.database.cursor() as cursor:
@@ -121,25 +164,48 @@ class Bridge:
 
 
 @lru_cache(maxsize=256)
-def _unseal(master_key: str, upstream_id: str, sealed: str) -> str:
-    return credentials.unseal(master_key, upstream_id, sealed)
+def _unseal(master_key: str, old_key: str, upstream_id: str, sealed: str) -> str:
+    return credentials.unseal(master_key, upstream_id, sealed, old_key=old_key)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """The app; nothing is opened until it is needed. Raises SettingsError."""
     settings = settings or config.load()
     app = Flask("modelbridge", static_folder=None)
-    app.config.update(SECRET_KEY=settings.secret_key, MAX_CONTENT_LENGTH=settings.max_body_bytes)
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        MAX_CONTENT_LENGTH=settings.max_body_bytes,
+    )
     app.extensions["modelbridge"] = Bridge(settings)
+    app.before_request(_refuse_other_names)
     dashboard.init_app(app)
     dashboard.csrf.exempt(v1.init_app(app))
     app.register_blueprint(health.blueprint)
     cli.init_app(app)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.after_request(_name_request)
+    if settings.trusted_proxies:
+        app.wsgi_app = BehindProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     # A redirect from //x to /x would name the scheme behind the proxy, and take the key there.
     app.url_map.merge_slashes = False
     return app
+
+
+def _refuse_other_names() -> None:
+    """A name that is none of ours is a mistake, or a page that makes a browser call us by its own.
+
+    Health checks come by address; /v1 asks for a key, looks at no cookie and repeats no name.
+    """
+    trusted = current_app.extensions["modelbridge"].settings.trusted_hosts
+    is_health = request.blueprint == health.blueprint.name
+    if not trusted or is_health or is_api_path(request.path):
+        return
+    if urlsplit(f"//{request.host}").hostname not in trusted:
+        raise BadRequest(
+            "This bridge is not known by the name in the address that you used. Use its public "
+            "address; whoever runs it sets MODELBRIDGE_PUBLIC_URL, and MODELBRIDGE_TRUSTED_HOSTS "
+            "for further names."
+        )
 
 
 def _name_request(response: Response) -> Response:

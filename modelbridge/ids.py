@@ -45,6 +45,11 @@ def is_well_formed_key(text: str) -> bool:
     return _checksum(text[:-_CHECKSUM_LENGTH]) == text[-_CHECKSUM_LENGTH:]
 
 
+def find_keys(text: str) -> list[str]:
+    """Every key in the text whose checksum is right, in order."""
+    return [found for found in _KEY.findall(text) if is_well_formed_key(found)]
+
+
 def hide_keys(text: str) -> str:
     """The text without the secret part of any key in it, whole or mistyped."""
     return _LIKE_A_KEY.sub(r"\1…", text)

@@ -22,6 +22,7 @@ from modelbridge.catalog import prices
 from modelbridge.config import Settings, SettingsError
 from modelbridge.factory import Bridge, create_app
 from modelbridge.first_start import greeting
+from modelbridge.operations import logs
 from modelbridge.store.lock import LockFile
 from modelbridge.store.migrate import SchemaError
 from modelbridge.v1.errors import server_refusal
@@ -32,14 +33,10 @@ _log = logging.getLogger("modelbridge")
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    for name in ("waitress", "alembic"):  # hang-ups and migrations are no news
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    logs.set_up("text")  # until the settings say otherwise
     try:
         settings = config.load()
+        logs.set_up(settings.log_format)
         return _serve_alone(settings)
     except (SettingsError, SchemaError, OSError) as error:
         print(f"ModelBridge cannot start: {error}", file=sys.stderr)
@@ -77,6 +74,7 @@ def _serve(app: Flask, bridge: Bridge, settings: Settings) -> int:
     stopping = _on_signals(bridge)
     while not stopping.is_set():
         turn(sockets)
+    _give_notice(sockets, bridge, settings.drain_notice_seconds)
     _drain(server, sockets, bridge, settings.drain_seconds)
     return 0
 
@@ -105,7 +103,7 @@ def make_server(app: Flask, settings: Settings, sockets: dict[int, Any]) -> Any:
         asyncore_use_poll=True,
         outbuf_high_watermark=2**20,
         max_request_body_size=4 * settings.max_body_bytes,
-        clear_untrusted_proxy_headers=True,
+        clear_untrusted_proxy_headers=not settings.trusted_proxies,  # else proxies.py does it
     )
     for listener in sockets.values():
         if isinstance(listener, BaseWSGIServer):
@@ -119,6 +117,8 @@ class Refusal(ErrorTask):  # type: ignore[misc]
     def execute(self) -> None:
         """Write the answer; the connection closes behind it."""
         error = self.request.error
+        if not hasattr(self.request, "path"):  # waitress logs it when the client has left meanwhile
+            self.request.path = ""
         headers, body = server_refusal(error.code, error.body)
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(headers.items())
@@ -166,6 +166,15 @@ def turn(sockets: dict[int, Any], seconds: float = 1.0) -> None:
     wasyncore.loop(timeout=seconds, use_poll=True, map=sockets, count=1)
 
 
+def _give_notice(sockets: dict[int, Any], bridge: Bridge, seconds: float) -> None:
+    """/readyz says that it is leaving, and calls are still taken until load balancers know."""
+    bridge.gateway.leaving.set()
+    until = clock.monotonic() + seconds
+    while clock.monotonic() < until:
+        turn(sockets, 0.1)
+    bridge.gateway.draining.set()
+
+
 def _drain(server: Any, sockets: dict[int, Any], bridge: Bridge, seconds: float) -> None:
     """Calls that are under way may end; new ones are told to come again."""
     _log.info("stopping: waiting up to %.0f s for %d calls", seconds, bridge.gateway.slots.in_use)
@@ -191,7 +200,7 @@ def _on_signals(bridge: Bridge) -> threading.Event:
     def stop(number: int, frame: object) -> None:
         if stopping.is_set():
             raise SystemExit(128 + number)
-        bridge.gateway.draining.set()
+        bridge.gateway.leaving.set()
         stopping.set()
 
     handler: Callable[[int, object], None] = stop

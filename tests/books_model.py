@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -246,6 +247,7 @@ class Model:
         return spent * self.token, held * self.token
 
 
+@lru_cache(maxsize=4_096)
 def _window(window: str, at: datetime) -> tuple[int, ...]:
     """What moments of one window have in common."""
     day = at.astimezone(UTC).astimezone(ZONE)

@@ -7,9 +7,24 @@ import pytest
 from hostile import HostileUpstream
 from llama import LlamaServer
 from llama import available as llama_available
+from log_watch import LogWatch
 from people import Key, Person, TestBridge, serving
 from replay import Replay
 from running import RunningBridge, set_up
+
+
+@pytest.fixture(scope="session")
+def log_watch() -> Iterator[LogWatch]:
+    """Hears every line that is logged in this process."""
+    with LogWatch() as watch:
+        yield watch
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_logged(log_watch: LogWatch) -> Iterator[None]:
+    """No test, whatever it is about, makes the bridge log a secret or a prompt."""
+    yield
+    assert log_watch.take_leaks() == []
 
 
 @pytest.fixture(scope="session")

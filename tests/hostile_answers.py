@@ -1,6 +1,8 @@
 """What the hostile upstream answers with: whole bodies and frames, in two wire formats."""
 
+import base64
 import json
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +32,8 @@ class Answer:
 
 def make_answer(step: JSONDict, path: str, body: JSONDict, request_bytes: int) -> Answer:
     """The answer of an `answer` step to that request."""
+    if path.partition("?")[0].endswith("/embeddings"):
+        return make_vectors(step, body, request_bytes)
     anthropic = step["dialect"] == "anthropic" or (
         step["dialect"] == "auto" and path.partition("?")[0].endswith("/messages")
     )
@@ -49,6 +53,8 @@ def make_answer(step: JSONDict, path: str, body: JSONDict, request_bytes: int) -
         talk.tokens, talk.finish, talk.text = maximum, "length", talk.text[: 4 * maximum]
     speak = anthropic_frames if anthropic else openai_frames
     whole = anthropic_body if anthropic else openai_body
+    if path.partition("?")[0].endswith("/completions") and "messages" not in body:
+        speak, whole = completion_frames, completion_body
     if body.get("stream"):
         frames = speak(talk)
         answer = Answer("text/event-stream", [f for f, _ in frames], [t for _, t in frames])
@@ -56,6 +62,36 @@ def make_answer(step: JSONDict, path: str, body: JSONDict, request_bytes: int) -
         answer = Answer("application/json", [dump(whole(talk))], [talk.tokens])
     answer.usage = talk.truth
     return answer
+
+
+def make_vectors(step: JSONDict, body: JSONDict, request_bytes: int) -> Answer:
+    """OpenAI's CreateEmbeddingResponse: short vectors that tell the number of their input.
+
+    `message` of the step may hold `embedding_format` (what it answers with, whatever was asked).
+    """
+    given = body.get("input")
+    count = len(given) if isinstance(given, list) and not isinstance(given[0], int) else 1
+    size = body.get("dimensions") or 4
+    prompt = request_bytes // 4 if step["prompt_tokens"] is None else step["prompt_tokens"]
+    encoding = step["message"].get("embedding_format", body.get("encoding_format"))
+    vectors = [[0.5] * (size - 1) + [float(number)] for number in range(count)]
+    answer: JSONDict = {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": number, "embedding": vector}
+            for number, vector in enumerate(vectors)
+        ],
+        "model": body.get("model"),
+    }
+    if encoding == "base64":
+        for item, vector in zip(answer["data"], vectors, strict=True):
+            item["embedding"] = base64.b64encode(struct.pack(f"<{size}f", *vector)).decode()
+    truth = {"prompt_tokens": prompt, "completion_tokens": 0}
+    if step["usage"] == "true":
+        answer["usage"] = {"prompt_tokens": prompt, "total_tokens": prompt}
+    elif step["usage"] is not None:
+        answer["usage"] = step["usage"]
+    return Answer("application/json", [dump(answer)], [0], truth)
 
 
 @dataclass
@@ -141,6 +177,26 @@ def openai_frames(talk: Talk) -> list[tuple[bytes, int]]:
         frames.append((data({**head, "choices": [], "usage": openai_usage(talk)}), talk.tokens))
     if talk.step["done"]:
         frames.append((b"data: [DONE]\n\n", talk.tokens))
+    return frames
+
+
+def completion_body(talk: Talk) -> JSONDict:
+    """OpenAI's CreateCompletionResponse."""
+    chat = openai_body(talk)
+    choice = {"text": talk.text, "index": 0, "logprobs": None, "finish_reason": talk.finish}
+    return {**chat, "id": "cmpl-hostile", "object": "text_completion", "choices": [choice]}
+
+
+def completion_frames(talk: Talk) -> list[tuple[bytes, int]]:
+    """The chunks of a legacy completion: a chat's, with the text where it stands there."""
+    frames = []
+    for raw, tokens in openai_frames(talk)[1:]:
+        chunk = {} if raw.endswith(b"[DONE]\n\n") else json.loads(raw.removeprefix(b"data: "))
+        for choice in chunk.get("choices", ()):
+            choice["text"], choice["logprobs"] = choice.pop("delta").get("content", ""), None
+        if "choices" in chunk:
+            raw = data({**chunk, "id": "cmpl-hostile", "object": "text_completion"})
+        frames.append((raw, tokens))
     return frames
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import log_watch
 import requests
 from openai import OpenAI
 
@@ -55,6 +56,9 @@ class Key:
     bridge: "TestBridge"
     id: str
     secret: str
+
+    def __post_init__(self) -> None:
+        log_watch.SECRETS.add(self.secret)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import genai_prices
+import log_watch
 from openai import AsyncOpenAI, OpenAI
 from people import ROOT, wait_for
 
@@ -100,6 +101,7 @@ class RunningBridge:
             status = self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+        assert log_watch.leaks(self.log) == []
         return status
 
     @property

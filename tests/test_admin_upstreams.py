@@ -150,10 +150,10 @@ def test_geminis_list_is_beside_its_calls(browser: Browser, upstream: HostileUps
         browser, provider="gemini", name="local", base_url=upstream.anthropic_base_url,
         allow_private="y",
     )  # fmt: skip
-    upstream.will(hostile.status(200, {"data": []}))
-    outcome_of_test(browser)
+    upstream.will(hostile.status(200, {"models": [{}, {}]}))
+    assert "2 models" in outcome_of_test(browser)
     (seen,) = upstream.wait_for(1)
-    assert seen["path"] == "/v1beta/openai/models"
+    assert seen["path"] == "/v1beta/models?pageSize=1000"
 
 
 SECRET_WORDS = {"error": {"message": "Incorrect key sk-test-secret <script>"}}

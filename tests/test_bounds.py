@@ -179,6 +179,94 @@ def test_cache_writes_are_seen_where_a_client_marks_them() -> None:
     assert not measure(request('"cache_control"')).cache_writes
 
 
+# The numbers of docs/bounds.md, exactly
+
+
+def as_json(value: Any) -> int:
+    return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def test_a_chat_counts_its_bytes_its_template_and_its_messages() -> None:
+    asked = request("one", "two", "three", temperature=1)
+    size = measure(asked)
+    assert size.text_bytes == as_json(asked)
+    assert size.text_tokens == as_json(asked) + 256 + 3 * 16
+    assert (size.images, size.unbounded, size.cache_writes) == (0, None, False)
+    assert bound(asked) == bound(asked, window=size.text_tokens) == size.text_tokens
+    assert bound(asked, window=size.text_tokens - 1) == size.text_tokens - 1
+
+
+def test_tools_count_once_for_all_once_for_each_and_a_quarter_more_than_their_bytes() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    for tools in ([tool], [tool] * 5):
+        asked = request("a", tools=tools)
+        extra = 2_048 + 64 * len(tools) + as_json(tools) // 4
+        assert measure(asked).text_tokens == as_json(asked) + 256 + 16 + extra
+    for none in ([], None):
+        asked = request("a", tools=none)
+        assert measure(asked).text_tokens == as_json(asked) + 256 + 16
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "tokens"),
+    [
+        ("anthropic", "claude-sonnet-4-6", 5_000),
+        ("openai", "gpt-5", 16_000),
+        ("openai", "gpt-4o", 16_000),
+        ("openai", "gpt-4o-mini-2024-07-18", 50_000),
+        ("openai-compatible", "gpt-4o", 50_000),
+        ("gemini", "gemini-2.5-pro", 50_000),
+    ],
+)
+def test_each_picture_has_its_providers_number(provider: str, model: str, tokens: int) -> None:
+    text = {"type": "text", "text": "What is this?"}
+    without = measure(request([text])).text_tokens
+    size = measure(request([PICTURE, text, PICTURE]))
+    assert (size.images, size.text_tokens) == (2, without)
+    assert size.bound(provider, model, None) == without + 2 * tokens
+    assert size.bound(provider, model, without + 1) == without + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("abc", 3), ("é", 2), ("e\u0301", 3), (SALLA, 33), ("\uff21", 3), ("\U0001f600", 4)],
+)
+def test_a_text_counts_its_longer_form(text: str, tokens: int) -> None:
+    empty = measure(request("")).text_bytes
+    assert measure(request(text * 100)).text_bytes == empty + 100 * tokens
+
+
+@pytest.mark.parametrize("kind", ["text", "refusal", "thinking", "redacted_thinking"])
+def test_parts_of_text_count_by_their_bytes(kind: str) -> None:
+    asked = request([{"type": kind, kind: "x" * 500}])
+    size = measure(asked)
+    assert (size.text_bytes, size.unbounded) == (as_json(asked), None)
+
+
+def test_the_last_part_that_cannot_be_bounded_is_named_by_its_place() -> None:
+    text = {"type": "text", "text": "a"}
+    size = measure(request([text], "b", [text, PICTURE, {"type": "file"}], [text]))
+    assert (size.unbounded, size.images) == ("messages[2].content[2]", 1)
+    assert size.bound("openai", "gpt-test", 7) == 7  # the whole window, which is the least
+
+
+def test_a_mark_for_the_cache_on_one_picture_is_not_forgotten_at_the_next() -> None:
+    marked = PICTURE | {"cache_control": {"type": "ephemeral"}}
+    assert measure(request([marked, PICTURE])).cache_writes
+    assert measure(request([PICTURE, marked])).cache_writes
+    assert not measure(request([PICTURE, PICTURE])).cache_writes
+
+
+def test_texts_that_are_no_chat_count_each_for_itself_and_tokens_as_they_are() -> None:
+    rest: dict[str, Any] = {"model": "m"}
+    size = bounds.measure_texts(["abcd", SALLA, [1, 2, 3]], rest)
+    assert size.text_tokens == 4 + 33 + 3 + as_json(rest) + 256 + 3 * 16
+    assert size.text_bytes == 4 + 33 + 4 * 3  # four bytes for each token that came as one
+    assert size.longest_tokens == 33 + as_json(rest) + 256 + 16
+    assert size.bound("openai", "m", None) == size.text_tokens
+    assert size.bound("openai", "m", 100) == 3 * 100  # a window for each
+
+
 # On the wire
 
 

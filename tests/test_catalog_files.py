@@ -80,7 +80,8 @@ def test_every_row_has_a_title_and_a_dialect_that_exists() -> None:
     from modelbridge.dialects.registry import UPSTREAM_DIALECTS
 
     assert all(row.title and row.dialect in UPSTREAM_DIALECTS for row in PROVIDERS.values())
-    assert all(set(row.paths) <= {row.dialect} for row in PROVIDERS.values())
+    endpoints = {"openai_completions", "openai_embeddings"}
+    assert all(set(row.paths) <= {row.dialect, *endpoints} for row in PROVIDERS.values())
 
 
 def test_every_price_provider_is_known_to_the_package() -> None:
@@ -92,7 +93,7 @@ def test_every_price_provider_is_known_to_the_package() -> None:
 def test_only_servers_of_the_operators_own_choosing_need_an_address() -> None:
     without = {name for name, row in PROVIDERS.items() if row.base_url is None}
 
-    assert without == {"vllm", "openai_compatible"}
+    assert without == {"azure", "vllm", "openai_compatible"}
 
 
 def test_the_class_of_service_is_never_the_clients_choice() -> None:
@@ -181,7 +182,6 @@ def test_a_file_without_patterns_hides_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "text-embedding-3-small",
         "omni-moderation-latest",
         "tts-1-hd",
         "gpt-4o-mini-tts",
@@ -201,8 +201,10 @@ def test_a_file_without_patterns_hides_nothing(tmp_path: Path) -> None:
         "openai/gpt-6-sol:batch",
     ],
 )
-def test_what_is_no_chat_or_has_no_bound_is_not_offered(name: str) -> None:
+def test_what_has_no_endpoint_or_no_bound_is_not_offered(name: str) -> None:
+    assert not MODELS.is_offered(name)
     assert not MODELS.is_chat(name)
+    assert not MODELS.is_served("openai", name)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ EXAMPLES = [
     ("models", "models-curl"), ("models", "models-python"),
     ("billing", "cost-curl"), ("billing", "estimate-curl"),
     ("sdks", "environment"), ("sdks", "stream-python"), ("sdks", "tools-python"),
-    ("sdks", "stream-node"), ("sdks", "stream-curl"),
+    ("sdks", "stream-node"), ("sdks", "stream-curl"), ("sdks", "responses-python"),
 ]  # fmt: skip
 ANTHROPIC_EXAMPLES = [("sdks", "messages-curl"), ("sdks", "claude-code")]
 

@@ -88,6 +88,23 @@ def test_a_long_context_tier_begins_above_its_start_and_prices_the_whole_call() 
     assert cost_nanos(Usage(cache_read=400_000, input=1), price, NANOS) == 5_000
 
 
+INPUTS = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input")
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_every_class_of_input_counts_towards_a_tier(name: str) -> None:
+    assert Usage(**{name: 7}).total_input == 7
+    assert Usage(**{name: 7, "output": 9, "audio_output": 9, "reasoning": 9}).total_input == 7
+    price = Price(Rates(), ((1_000, Rates(output=NANOS)),))
+    rest = {other: 200 for other in INPUTS if other != name}
+    assert cost_nanos(Usage(**rest, **{name: 200}, output=1), price, NANOS) == 0
+    assert cost_nanos(Usage(**rest, **{name: 201}, output=1), price, NANOS) == 1_000
+
+
+def test_what_was_said_counts_as_output_whether_text_or_sound() -> None:
+    assert Usage(input=5, output=7, audio_output=11, reasoning=7).total_output == 18
+
+
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[Price, int, int, int, int, bool, bool, Usage]:
     """A price, an exchange rate, bounds, and a usage within them."""

@@ -36,7 +36,6 @@ def upstreams(running: RunningBridge, replay: Replay) -> None:
     running.upstream("openai", "openai", f"{replay.base_url}/v1", "sk-openai")
     running.upstream("groq", "groq", f"{replay.base_url}/v1", "sk-groq")
     running.upstream("mistral", "mistral", f"{replay.base_url}/v1", "sk-mistral")
-    running.upstream("gemini", "gemini", replay.base_url, "sk-gemini")
     running.upstream("deepseek", "deepseek", replay.base_url, "sk-deepseek")
     running.upstream("openrouter", "openrouter", f"{replay.base_url}/v1", "sk-openrouter")
 
@@ -257,6 +256,19 @@ def test_a_tool_call_without_an_index_reaches_the_sdk_with_one(
     assert running.newest_receipt()["cost_nanos"] == expected
 
 
+@pytest.fixture
+def old_gemini(running: RunningBridge, replay: Replay) -> str:
+    """A Gemini behind Google's OpenAI-compatible endpoint, as an operator may set it up."""
+    base_url = f"{replay.base_url}/v1beta/openai"
+    running.upstream("google", "openai_compatible", base_url, "sk-gemini")
+    prices = ("--input", "1.25", "--output", "10")
+    running.flask(
+        "model", "add", "old-gemini", "--upstream", "google", *prices,
+        "--upstream-model", "gemini-2.5-pro",
+    )  # fmt: skip
+    return "old-gemini"
+
+
 def gemini_stream() -> Recording:
     """Two calls in one chunk, each with the index 0 and an empty id, as Gemini tells them."""
     calls = [
@@ -275,12 +287,12 @@ def gemini_stream() -> Recording:
 
 
 def test_two_tool_calls_of_geminis_are_not_merged_into_one(
-    running: RunningBridge, replay: Replay
+    running: RunningBridge, replay: Replay, old_gemini: str
 ) -> None:
     replay.answers(gemini_stream())
     with running.openai() as client:
         stream = client.chat.completions.create(
-            model="gemini-2.5-pro", messages=HELLO, tools=[WEATHER], stream=True
+            model=old_gemini, messages=HELLO, tools=[WEATHER], stream=True
         )
         first: Any = next(iter(stream)).choices[0].delta
         stream.close()
@@ -292,12 +304,12 @@ def test_two_tool_calls_of_geminis_are_not_merged_into_one(
 
 
 def test_geminis_nameless_thinking_is_billed_as_output(
-    running: RunningBridge, replay: Replay
+    running: RunningBridge, replay: Replay, old_gemini: str
 ) -> None:
     replay.plays("gemini-openai-compat-tool-call-without-id")
     with running.openai() as client:
         raw = client.chat.completions.with_raw_response.create(
-            model="gemini-2.5-pro", messages=HELLO, tools=[WEATHER]
+            model=old_gemini, messages=HELLO, tools=[WEATHER]
         )
     assert raw.parse().choices[0].message.tool_calls
     assert replay.last.path == "/v1beta/openai/chat/completions"

@@ -1,9 +1,12 @@
 """The package's prices and the operator's, as integers."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -263,7 +266,7 @@ def test_a_dated_name_costs_what_its_model_costs(name: str) -> None:
         ("openai", "gpt-4o-2099-01-01"),
         ("openai", "gpt-4o-20241120"),
         ("openai", "gpt-4o-mini-search-preview"),
-        ("openai", "text-embedding-3-small"),
+        ("openai", "text-embedding-3-tiny"),
         ("openai", "gpt-4o-audio-preview"),
         ("openai", "ft:gpt-4o-2024-08-06:acme::1"),
         ("openai", ""),
@@ -276,6 +279,12 @@ def test_a_dated_name_costs_what_its_model_costs(name: str) -> None:
 )
 def test_a_name_that_is_only_similar_has_no_price(provider: str, name: str) -> None:
     assert prices.package_price(provider, name, NOW) is None
+
+
+def test_a_model_that_makes_vectors_has_a_price_of_input_alone() -> None:
+    price = prices.package_price("openai", "text-embedding-3-small", NOW)
+    assert price is not None
+    assert (price.rates.input, price.rates.output) == (20_000_000, 0)
 
 
 def test_the_operators_price_fills_the_classes_that_it_does_not_name() -> None:
@@ -333,9 +342,230 @@ def test_every_current_model_of_the_great_providers_has_a_maximum_output() -> No
         provider: [
             name
             for name in prices.package_names(PROVIDERS[provider].price_provider or "", NOW)
-            if MODELS.is_listed(provider, name) and MODELS.limits(provider, name).max_output is None
+            if MODELS.is_listed(provider, name)
+            and MODELS.is_chat(name)
+            and MODELS.limits(provider, name).max_output is None
         ]
         for provider in ("anthropic", "gemini", "deepseek")
     }
 
     assert unsourced == {"anthropic": [], "gemini": [], "deepseek": []}
+
+
+# A package of our own making
+
+
+class Entry:
+    """An entry of the package as far as it is looked at: `rule` says which names it is for."""
+
+    def __init__(self, name: str, aliases: tuple[str, ...] = (), rule: str = "") -> None:
+        self.id = name
+        self.name: str | None = None
+        self.context_window: int | None = None
+        self.rule = rule or f"{name}|{'|'.join(aliases)}"
+        clauses = [SimpleNamespace(equals=alias) for alias in aliases]
+        self.match = SimpleNamespace(or_=[SimpleNamespace(or_=clauses)])
+        self.prices: object = None
+
+    def is_match(self, name: str) -> bool:
+        return bool(re.fullmatch(self.rule, name))
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[Entry]]]:
+    """The package has what a test puts into it."""
+    found: dict[str, list[Entry]] = {}
+    monkeypatch.setattr(prices, "load_package", lambda: found)
+    for cached in (prices._index, prices.find):
+        cached.cache_clear()
+    yield found
+    for cached in (prices._index, prices.find):
+        cached.cache_clear()
+
+
+def entry_of(name: str) -> object:
+    entry = prices.find("acme", name)
+    return entry and entry.info
+
+
+def test_a_name_is_found_by_its_id_before_any_alias(package: dict[str, list[Entry]]) -> None:
+    other = Entry("other", aliases=("foo", "bar"))
+    foo, late = Entry("foo"), Entry("late", aliases=("bar",))
+    package["acme"] = [other, foo, late]
+    assert entry_of("foo") is foo
+    assert entry_of("bar") is other  # the first that states it
+    assert entry_of("baz") is None
+    assert prices.find("nobody", "foo") is None
+
+
+def test_a_name_that_an_entrys_own_rule_does_not_take_is_not_its_name(
+    package: dict[str, list[Entry]],
+) -> None:
+    package["acme"] = [Entry("foo", aliases=("bar",), rule="nothing"), Entry("qux", ("bar",))]
+    assert entry_of("foo") is None
+    assert entry_of("bar") is package["acme"][1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("foo-20251001", True),
+        ("foo@20251001", True),
+        ("foo-2025-10-01", True),
+        ("foo-latest", True),
+        ("foo", True),
+        ("foo-2025-1-01", False),
+        ("foo-2025100", False),
+        ("foo-latest-x", False),
+        ("foo-mini", False),
+    ],
+)
+def test_a_date_at_the_end_of_a_name_is_looked_past(
+    package: dict[str, list[Entry]], asked: str, found: bool
+) -> None:
+    package["acme"] = [Entry("foo", rule="foo.*")]
+    assert (entry_of(asked) is not None) == found
+
+
+def test_a_dated_name_is_its_familys_newest_where_the_rule_agrees(
+    package: dict[str, list[Entry]],
+) -> None:
+    latest = Entry("foo-latest", rule="foo-(latest|20251001)")
+    package["acme"] = [latest]
+    assert entry_of("foo-20251001") is latest
+    assert entry_of("foo-20240101") is None
+
+
+def test_an_entry_tells_its_title_its_window_and_whether_time_matters() -> None:
+    entry = Entry("foo")
+    model = prices.PackageModel(entry)
+    assert (model.title, model.context_window, model.depends_on_time) == ("", None, False)
+    entry.name, entry.context_window = "Foo", 128_000
+    assert (model.title, model.context_window) == ("Foo", 128_000)
+    for stated, depends in (([1], False), ([1, 2], True), ((1, 2), False)):
+        entry.prices = stated
+        assert model.depends_on_time == depends
+
+
+def test_a_receipt_names_the_package_and_its_version() -> None:
+    assert re.fullmatch(r"genai-prices \d+\.\d+.*", prices.package_source())
+
+
+# At the edges
+
+
+def stated(**more: str) -> Price | None:
+    """The price of an entry that states these, beside input at 2 and output at 8."""
+    from genai_prices.types import ModelPrice
+
+    fields = {"input_mtok": "2", "output_mtok": "8"} | more
+    return prices.to_price(ModelPrice(**{name: Decimal(text) for name, text in fields.items()}))
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("cache_read_mtok", "cache_read"),
+        ("cache_write_mtok", "cache_write"),
+        ("cache_write_5m_mtok", "cache_write"),
+        ("cache_write_1h_mtok", "cache_write_1h"),
+        ("input_audio_mtok", "audio_input"),
+        ("output_audio_mtok", "audio_output"),
+        ("input_mtok", "input"),
+        ("output_mtok", "output"),
+    ],
+)
+def test_every_class_is_read_from_its_own_unit(name: str, field: str) -> None:
+    price = stated(**{name: "2.000000007"})
+    assert price is not None
+    assert getattr(price.rates, field) == 2_000_000_007
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "web_searches_kcount",
+        "social_searches_kcount",
+        "storage_searches_kcount",
+        "code_executions_kcount",
+        "cache_audio_read_mtok",
+    ],
+)
+def test_fees_for_what_is_never_asked_for_change_nothing(name: str) -> None:
+    assert stated(**{name: "10"}) == stated()
+
+
+def test_cache_writes_may_cost_as_much_as_fresh_input_but_not_less() -> None:
+    assert stated(cache_write_mtok="2") == stated()
+    assert stated(cache_write_mtok="1.999999999") is None
+
+
+def test_a_price_is_exact_to_the_nano_dollar_or_none() -> None:
+    assert stated(input_mtok="0.000000001") is not None
+    assert stated(cache_read_mtok="0.000000001") is not None
+    assert stated(cache_read_mtok="0.0000000001") is None
+    assert stated(cache_read_mtok="0") is not None
+    assert stated(cache_read_mtok="Infinity") is None
+    fee = stated(requests_kcount="0.000001")
+    assert fee is not None
+    assert fee.per_call == 1
+    free = stated()
+    assert free is not None
+    assert free.per_call == 0
+
+
+def test_a_tier_begins_where_it_says_and_the_next_one_follows_it() -> None:
+    from genai_prices.types import ModelPrice, Tier, TieredPrices
+
+    def tiered(*steps: tuple[int, int]) -> TieredPrices:
+        return TieredPrices(
+            base=Decimal(1), tiers=[Tier(start=at, price=Decimal(usd)) for at, usd in steps]
+        )
+
+    price = prices.to_price(
+        ModelPrice(input_mtok=tiered((100, 2), (300, 4)), output_mtok=tiered((200, 3), (300, 5)))
+    )
+    assert price is not None
+    assert (price.rates.input, price.rates.output) == (NANOS, NANOS)
+    assert [(at, r.input // NANOS, r.output // NANOS) for at, r in price.tiers] == [
+        (100, 2, 1),
+        (200, 2, 3),
+        (300, 4, 5),
+    ]
+
+
+def test_the_operator_may_ask_a_million_dollars_and_nothing_at_all() -> None:
+    dear = prices.operator_price({"input": "1000000", "output": "0"})
+    assert (dear.rates.input, dear.rates.output) == (1_000_000 * NANOS, 0)
+    with pytest.raises(ValueError, match="^input price must be between 0 and 1000000 USD"):
+        prices.operator_price({"input": "1000000.000000001", "output": "0"})
+    with pytest.raises(ValueError, match="^output price must be"):
+        prices.operator_price({"input": "0", "output": "-0.000000001"})
+
+
+def test_the_operators_price_has_every_class_and_no_tier() -> None:
+    price = prices.operator_price(
+        {"input": "1", "output": "5", "cache_read": "0.1", "cache_write": "2"}
+    )
+    nanos = [1_000_000_000, 100_000_000, 2_000_000_000, 2_000_000_000, 1_000_000_000]
+    assert price == Price(Rates(*nanos, 5_000_000_000, 5_000_000_000))
+
+
+@pytest.mark.parametrize("name", ["input", "cache_write_1h", "audio_output"])
+def test_a_price_with_any_cost_at_all_is_not_free(name: str) -> None:
+    assert prices.is_zero(Price(Rates()))
+    assert not prices.is_zero(Price(Rates(**{name: 1})))
+    assert not prices.is_zero(Price(Rates(), per_call=1))
+    assert not prices.is_zero(Price(Rates(), ((1, Rates(**{name: 1})),)))
+
+
+def test_what_a_price_is_for_and_where_it_is_from_is_part_of_its_version() -> None:
+    price = Price(Rates(input=1))
+    versions = {
+        prices.version_of("m", price, "operator"),
+        prices.version_of("m", price, "genai-prices 1"),
+        prices.version_of("n", price, "operator"),
+        prices.version_of("m", Price(Rates(input=2)), "operator"),
+    }
+    assert len(versions) == 4
+    assert all(re.fullmatch("pv_[0-9a-f]{24}", version) for version in versions)

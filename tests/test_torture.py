@@ -1,4 +1,4 @@
-"""A little of each long run of `make torture`: real processes, killed, raced and left alone."""
+"""A little of each long run of `make torture`: real processes, killed, raced and locked out."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from hostile import HostileUpstream
 from torture.hang_ups import hang_ups
 from torture.kills import kills
 from torture.limits import race
+from torture.locked import locked
 
 
 @pytest.mark.timeout(300)
@@ -32,3 +33,12 @@ def test_thirty_clients_that_leave_at_random_are_charged_what_they_owe(
 ) -> None:
     found = hang_ups(30, tmp_path, upstream)
     assert found["charged what the upstream counted"] > 0
+
+
+@pytest.mark.timeout(300)
+def test_a_lock_of_another_process_is_told_and_over_when_it_is_over(
+    tmp_path: Path, upstream: HostileUpstream
+) -> None:
+    found = locked(8, tmp_path, upstream)
+    assert found["during: 503 overloaded"] > 0
+    assert found["after: 200"] >= 50

@@ -4,22 +4,16 @@ import logging
 import queue
 import socket
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 import responses
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import certificate
 from hostile import HostileUpstream, Step, cut_after, drop, raw, reply, reset_after_body, stream
 from upstream_calls import CREDENTIAL, InBackground, client_with, exchange, target, whole
 
-from modelbridge import clock
 from modelbridge.errors import UpstreamError
 from modelbridge.upstream.client import UpstreamClient
 
@@ -110,33 +104,6 @@ def test_a_name_with_a_dead_address_is_reached_by_its_other_one(
 
 
 # TLS that works, and that does not
-
-
-def certificate(folder: Path, name: str) -> Path:
-    """A self-signed certificate for that name, but not for 127.0.0.1, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    names = [x509.DNSName(name), x509.IPAddress(ip_address("127.0.0.9"))]
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(clock.now() - timedelta(days=1))
-        .not_valid_after(clock.now() + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / f"{name}.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    path.write_bytes(built.public_bytes(serialization.Encoding.PEM) + private)
-    return path
 
 
 def test_certificates_are_verified(tmp_path: Path) -> None:

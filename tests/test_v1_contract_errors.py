@@ -301,7 +301,7 @@ def test_a_fault_of_our_own_is_a_500_without_detail(
     def fail(*_: object) -> None:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr("modelbridge.v1.endpoints._names", fail)
+    monkeypatch.setattr("modelbridge.v1.models._names", fail)
     answer = ask(bridge, "GET", MODELS, [bearer(key)])
     message = expect(answer, (500, "server_error", "internal_error"), retry="false")
     assert answer.headers["x-request-id"] in message

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ledger_world import World, world_in
 
 from modelbridge import clock
-from modelbridge.errors import MaxTokensUnaffordable, SpendingLimitReached
+from modelbridge.errors import BudgetInFlight, MaxTokensUnaffordable, SpendingLimitReached
 from modelbridge.ledger.limits import (
     set_account_limit,
     set_account_time_zone,
@@ -253,6 +253,8 @@ def test_an_account_that_moves_to_another_zone_takes_its_spending_along(world: W
         with world.database.transaction() as session:
             set_account_time_zone(session, world.account_id, "Europe/Berlin")
         assert (world.spent(keys[0]), world.held(keys[0])) == (40 * world.TOKEN, 40 * world.TOKEN)
+        with pytest.raises(BudgetInFlight, match="the account's spending limit"):
+            world.admit(keys[1], 71)  # what runs still counts in the account's new day, too
         running.settle(world.usage(40), "reported")
         with pytest.raises(MaxTokensUnaffordable, match="at most 20 tokens"):
             world.spend(keys[0], 21)
@@ -261,3 +263,136 @@ def test_an_account_that_moves_to_another_zone_takes_its_spending_along(world: W
         assert world.problems() == []
     with time_machine.travel(sydney(2026, 10, 14, 9), tick=False):  # midnight there
         world.spend(keys[0], 100)
+
+
+def test_a_zone_that_does_not_exist_is_refused(world: World) -> None:
+    with (
+        world.database.transaction() as session,
+        pytest.raises(ValueError, match="^time_zone: 'Sydney' is not a zone"),
+    ):
+        set_account_time_zone(session, world.account_id, "Sydney")
+    assert world.account.time_zone == SYDNEY
+
+
+@pytest.mark.parametrize("zone", [SYDNEY, "Europe/Berlin"])
+def test_a_move_leaves_limits_without_a_window_as_they_are(world: World, zone: str) -> None:
+    key = world.key()
+    world.limit("key", key, 100, "none")
+    world.limit("account", key, 100, "none")
+    world.spend(key, 30)
+    running = world.admit(key, 20)
+    with world.database.transaction() as session:
+        set_account_time_zone(session, world.account_id, zone)
+    assert world.account.time_zone == zone
+    assert (world.spent(key), world.held(key)) == (30 * world.TOKEN, 20 * world.TOKEN)
+    assert world.account.spent_nanos == 30 * world.TOKEN
+    running.settle(world.usage(20), "reported")
+    with pytest.raises(MaxTokensUnaffordable, match="at most 50 tokens"):
+        world.spend(key, 51)
+
+
+def test_a_move_sorts_the_keys_of_that_account_and_of_no_other(world: World) -> None:
+    from modelbridge.ledger import accounts, limits, postings
+
+    with time_machine.travel(sydney(2026, 10, 14, 8), tick=False):
+        with world.database.transaction() as session:
+            other = accounts.open_account(session, "team").id
+            postings.top_up(session, other, 1_000 * world.TOKEN)
+        mine, theirs = world.key(), world.key(other)
+        for key in (mine, theirs):
+            world.limit("key", key, 100, "day")
+            world.spend(key, 10)
+        before = world.look("SELECT * FROM spending ORDER BY subject_id")
+        with world.database.transaction() as session:
+            set_account_time_zone(session, world.account_id, "Europe/Berlin")
+        after = world.look("SELECT * FROM spending ORDER BY subject_id")
+        starts = {subject: start for subject, start, *_ in after}
+        assert starts[mine] == window_start("day", "Europe/Berlin", clock.now())
+        assert starts[theirs] == window_start("day", SYDNEY, clock.now())
+        assert [row for row in after if row[0] in (theirs, other)] == [
+            row for row in before if row[0] in (theirs, other)
+        ]
+        with world.database.reading() as session:
+            assert limits.key_spending(session, []) == {}
+
+
+@pytest.mark.parametrize("whose", ["key", "account"])
+def test_another_limit_in_the_same_window_changes_nothing_but_the_limit(
+    world: World, whose: str
+) -> None:
+    with time_machine.travel(sydney(2026, 10, 14, 8), tick=False):
+        key = world.key()
+        world.limit(whose, key, 100, "day")
+        world.spend(key, 60)
+        running = world.admit(key, 20)
+        before = world.look("SELECT * FROM spending ORDER BY subject_id, window_start")
+        world.limit(whose, key, 90, "day")
+        assert world.look("SELECT * FROM spending ORDER BY subject_id, window_start") == before
+        with pytest.raises(MaxTokensUnaffordable, match="at most 30 tokens"):
+            world.spend(key, 31)
+        running.settle(world.usage(20), "reported")
+        world.limit(whose, key, None, "day")
+        world.spend(key, 100)
+
+
+@pytest.mark.parametrize("whose", ["key", "account"])
+def test_a_new_window_keeps_a_row_for_now_and_for_every_running_call(
+    world: World, whose: str
+) -> None:
+    """What was spent in a past window comes along where a call of that window still runs."""
+    with time_machine.travel(sydney(2026, 10, 12, 8), tick=False) as now:
+        key = world.key()
+        world.limit(whose, key, 100, "month")
+        world.spend(key, 5)
+        running = world.admit(key, 10)
+        settled = world.admit(key, 7)
+        now.move_to(sydney(2026, 10, 13, 8))
+        world.spend(key, 3)
+        settled.settle(world.usage(7), "reported")
+        now.move_to(sydney(2026, 10, 14, 8))
+        world.spend(key, 2)
+        world.limit(whose, key, 100, "day")
+        subject = key if whose == "key" else world.account_id
+        look = (
+            "SELECT window_start, spent_nanos, held_nanos FROM spending "
+            "WHERE subject_id = ? ORDER BY window_start"
+        )
+        rows = world.sql(look, [subject])
+        assert [tuple(row) for row in rows] == [
+            (clock.to_micros(sydney(2026, 10, 12)), 12 * world.TOKEN, 10 * world.TOKEN),
+            (clock.to_micros(sydney(2026, 10, 14)), 2 * world.TOKEN, 0),
+        ]
+        running.settle(world.usage(10), "reported")
+        rows = world.sql(look, [subject])
+        assert [tuple(row)[1:] for row in rows] == [(22 * world.TOKEN, 0), (2 * world.TOKEN, 0)]
+
+
+def test_a_limit_may_be_nothing_and_half_of_all_that_fits(world: World) -> None:
+    key = world.key()
+    most = (2**63 - 1) // 2
+    with world.database.transaction() as session:
+        set_key_limit(session, key, most)
+        set_account_limit(session, world.account_id, 0)
+        with pytest.raises(ValueError, match="^limit: "):
+            set_key_limit(session, key, most + 1)
+    assert world.account.limit_nanos == 0
+    with pytest.raises(SpendingLimitReached, match="personal account"):
+        world.spend(key, 1)
+
+
+def test_a_key_without_an_account_has_its_windows_in_utc(world: World) -> None:
+    from modelbridge.ledger import limits
+    from modelbridge.store.tables import ApiKey
+
+    with time_machine.travel(sydney(2026, 10, 14, 8), tick=False):  # the 13th in UTC
+        key = ApiKey(id="key_free", account_id=None, limit_window="day")
+        start = window_start("day", "UTC", clock.now())
+        world.sql(
+            "INSERT INTO spending (subject_id, window_start, spent_nanos, held_nanos) "
+            "VALUES ('key_free', ?, 3, 2), ('key_free', ?, 5, 5)",
+            [start, start + 1],
+        )
+        with world.database.reading() as session:
+            found = limits.key_spending(session, [key])
+        assert found == {"key_free": limits.KeySpending(3, 2)}
+        world.database.submit(lambda cursor: cursor.execute("DELETE FROM spending"))

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelbridge.catalog.providers import PROVIDERS
+from modelbridge.catalog.providers import PROVIDERS, Provider
+from modelbridge.wire.target import KindName
 
 MODELS_FILE = Path(__file__).with_name("models.toml")
 UNKNOWN_MAX_OUTPUT = 4096
 _LIMIT_KEYS = {"max_output", "context_window"}
+_BY_PROVIDER = ("elsewhere", "unlisted", "completions_only", "chat_only")
+_CHAT: frozenset[KindName] = frozenset({"chat", "completions"})
 
 
 class ModelsFileError(ValueError):
@@ -32,9 +35,12 @@ class ModelsFile:
 
     exact: Mapping[str, Mapping[str, Limits]]
     families: Mapping[str, Mapping[str, Limits]]
-    not_chat: re.Pattern[str]
+    not_offered: re.Pattern[str]
+    embeddings: re.Pattern[str]
     elsewhere: Mapping[str, re.Pattern[str]]
     unlisted: Mapping[str, re.Pattern[str]]
+    completions_only: Mapping[str, re.Pattern[str]]
+    chat_only: Mapping[str, re.Pattern[str]]
 
     def limits(self, provider: str, model: str) -> Limits:
         """Limits of an upstream's model: of its exact name, else of its longest family."""
@@ -45,13 +51,38 @@ class ModelsFile:
         ends = [end for end in range(len(name), 0, -1) if end == len(name) or name[end] in "-@:"]
         return next((families[name[:end]] for end in ends if name[:end] in families), Limits())
 
+    def is_offered(self, model: str) -> bool:
+        """Whether a model of that name has an endpoint here, at a cost that has a bound."""
+        return self.not_offered.search(model.lower()) is None
+
+    def is_embedding(self, model: str) -> bool:
+        """Whether a model of that name makes vectors, and nothing else."""
+        return self.is_offered(model) and self.embeddings.search(model.lower()) is not None
+
     def is_chat(self, model: str) -> bool:
-        """Whether a model of that name is served by chat completions at a cost that has a bound."""
-        return self.not_chat.search(model.lower()) is None
+        """Whether a model of that name answers in text at a cost that has a bound."""
+        return self.is_offered(model) and not self.is_embedding(model)
+
+    def kinds(self, provider: str, model: str) -> frozenset[KindName] | None:
+        """What the name says that the model is for; None: nothing.
+
+        A chat model is for completions, too: where its provider has none they are translated.
+        """
+        if self.is_embedding(model):
+            return frozenset({"embeddings"})
+        if _matches(self.completions_only.get(provider), model):
+            return frozenset({"completions"})
+        return _CHAT if _matches(self.chat_only.get(provider), model) else None
+
+    def endpoints(self, provider: Provider, model: str) -> tuple[KindName, ...]:
+        """What an upstream of that provider itself takes for the model."""
+        if _matches(self.chat_only.get(provider.name), model):
+            return tuple(kind for kind in provider.endpoints if kind != "completions")
+        return provider.endpoints
 
     def is_served(self, provider: str, model: str) -> bool:
         """Whether an upstream of that provider serves the model without being told to."""
-        return self.is_chat(model) and not _matches(self.elsewhere.get(provider), model)
+        return self.is_offered(model) and not _matches(self.elsewhere.get(provider), model)
 
     def is_listed(self, provider: str, model: str) -> bool:
         """Whether it also says so: retired models are served where named, but not listed."""
@@ -61,8 +92,12 @@ class ModelsFile:
 def read_models(path: Path) -> ModelsFile:
     """The models' file. Raises ModelsFileError for unknown keys and providers, and wrong values."""
     data = tomllib.loads(path.read_text(encoding="utf-8"))
-    _only(data, {"not_chat", "elsewhere", "unlisted", "limits"}, path.name)
-    for section in ("limits", "elsewhere", "unlisted"):
+    for name, like in data.pop("same_as", {}).items():
+        for section in ("limits", *_BY_PROVIDER):
+            if like in data.get(section, {}):
+                data[section].setdefault(name, data[section][like])
+    _only(data, {"not_offered", "embeddings", *_BY_PROVIDER, "limits"}, path.name)
+    for section in ("limits", *_BY_PROVIDER):
         _only(data.get(section, {}), set(PROVIDERS), section)
     limits = data.get("limits", {})
     for name, kinds in limits.items():
@@ -70,10 +105,17 @@ def read_models(path: Path) -> ModelsFile:
     return ModelsFile(
         exact={name: _table(name, kinds.get("exact", {})) for name, kinds in limits.items()},
         families={name: _table(name, kinds.get("prefix", {})) for name, kinds in limits.items()},
-        not_chat=_any_of(data.get("not_chat", {}).get("patterns", [])),
-        elsewhere={name: _any_of(found) for name, found in data.get("elsewhere", {}).items()},
-        unlisted={name: _any_of(found) for name, found in data.get("unlisted", {}).items()},
+        not_offered=_any_of(data.get("not_offered", {}).get("patterns", [])),
+        embeddings=_any_of(data.get("embeddings", {}).get("patterns", [])),
+        elsewhere=_by_provider(data.get("elsewhere", {})),
+        unlisted=_by_provider(data.get("unlisted", {})),
+        completions_only=_by_provider(data.get("completions_only", {})),
+        chat_only=_by_provider(data.get("chat_only", {})),
     )
+
+
+def _by_provider(section: Mapping[str, list[str]]) -> dict[str, re.Pattern[str]]:
+    return {name: _any_of(found) for name, found in section.items()}
 
 
 def _any_of(patterns: list[str]) -> re.Pattern[str]:

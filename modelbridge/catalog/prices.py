@@ -77,9 +77,9 @@ class PackageModel:
         """Whether its price has a start date or hours."""
         return isinstance(self.info.prices, list) and len(self.info.prices) > 1
 
-    def price(self, at: datetime) -> Price | None:
+    def price(self, at: datetime, *, in_text: bool = True) -> Price | None:
         """The price at that moment; None if it cannot be bounded by tokens."""
-        return to_price(self.info.get_prices(at))
+        return to_price(self.info.get_prices(at), in_text=in_text)
 
 
 @cache
@@ -135,11 +135,11 @@ def find(price_provider: str, model: str) -> PackageModel | None:
 
 
 def package_price(price_provider: str, model: str, at: datetime) -> Price | None:
-    """What a chat call of the model costs at that moment (to the minute); None: not known.
+    """What a call of the model costs at that moment (to the minute); None: not known.
 
-    None also for models whose cost tokens do not bound, and for those that are no chat models.
+    None also for models whose cost tokens do not bound, and for those that have no endpoint here.
     """
-    if not MODELS.is_chat(model):
+    if not MODELS.is_offered(model):
         return None
     found = find(price_provider, model)
     if found is None:
@@ -151,7 +151,7 @@ def package_price(price_provider: str, model: str, at: datetime) -> Price | None
 @lru_cache(maxsize=4096)
 def _price_at(price_provider: str, model: str, at: datetime) -> Price | None:
     found = find(price_provider, model)
-    return found.price(at) if found else None
+    return found.price(at, in_text=MODELS.is_chat(model)) if found else None
 
 
 def package_names(price_provider: str, at: datetime) -> list[str]:
@@ -159,8 +159,8 @@ def package_names(price_provider: str, at: datetime) -> list[str]:
     return [name for name in _index(price_provider) if package_price(price_provider, name, at)]
 
 
-def to_price(model_price: Any) -> Price | None:
-    """A `genai_prices.types.ModelPrice` as ours.
+def to_price(model_price: Any, *, in_text: bool = True) -> Price | None:
+    """A `genai_prices.types.ModelPrice` as ours. `in_text`: False if it answers in vectors.
 
     None if it lacks input or output, has units that tokens do not bound, does not fit exactly, or
     has cache writes below fresh input: what is written was read as input first, so that can only
@@ -171,6 +171,8 @@ def to_price(model_price: Any) -> Price | None:
         for key, value in vars(model_price).items()
         if value is not None and not key.startswith("_") and key not in _ONLY_WHEN_ASKED_FOR
     }
+    if not in_text:
+        stated.setdefault("output_mtok", Decimal(0))  # vectors are not counted in tokens
     fee = stated.pop("requests_kcount", Decimal(0))
     if stated.keys() - _TOKENS or not {"input_mtok", "output_mtok"} <= stated.keys():
         return None

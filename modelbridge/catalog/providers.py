@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast, get_args
 
-from modelbridge.wire.target import Auth, Quirks
+from modelbridge.wire.target import Auth, KindName, Quirks
 
 PROVIDERS_FILE = Path(__file__).with_name("providers.toml")
 
@@ -24,8 +24,10 @@ _KEYS = {
     "auth",
     "stream_usage",
     "drop",
+    "speaks",
     "force",
     "cancel_stops_billing",
+    "endpoints",
 }
 _REQUIRED = ("title", "dialect")
 _QUIRKS = ("rename", "force", "developer_role", "stream_usage", "paths")
@@ -42,6 +44,7 @@ class Provider:
     `base_url` is None where every operator has one of his own; it has no slash at its end.
     `price_provider` is the provider's id in genai-prices, or None: then only what the operator
     added can be called. `cancel_stops_billing`: closing the connection stops its meter.
+    `endpoints`: what it takes beside chat.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Provider:
     quirks: Quirks = field(default_factory=Quirks)
     price_provider: str | None = None
     cancel_stops_billing: bool = False
+    endpoints: tuple[KindName, ...] = ("chat",)
 
     @property
     def paths(self) -> Mapping[str, str]:
@@ -79,9 +83,12 @@ def _provider(name: str, row: object) -> Provider:
         dialect=row["dialect"],
         base_url=row["base_url"].rstrip("/") if "base_url" in row else None,
         auth=cast(Auth, row.get("auth", "bearer")),
-        quirks=Quirks(drop=tuple(row.get("drop", ())), **quirks),
+        quirks=Quirks(
+            drop=tuple(row.get("drop", ())), speaks=tuple(row.get("speaks", ())), **quirks
+        ),
         price_provider=row.get("price_provider"),
         cancel_stops_billing=row.get("cancel_stops_billing", False),
+        endpoints=tuple(row.get("endpoints", ("chat",))),
     )
 
 
@@ -101,7 +108,9 @@ def _is_valid(key: str, value: object) -> bool:
         return isinstance(value, str) and bool(value)
     if key in _TABLES_OF_TEXTS:
         return isinstance(value, dict) and all(isinstance(v, str) and v for v in value.values())
-    if key == "drop":
+    if key == "endpoints":
+        return isinstance(value, list) and bool(value) and set(value) <= set(get_args(KindName))
+    if key in ("drop", "speaks"):
         return isinstance(value, list) and all(isinstance(v, str) and v for v in value)
     if key == "force":
         return isinstance(value, dict)

@@ -23,10 +23,13 @@ from modelbridge.catalog.limits import MODELS, UNKNOWN_MAX_OUTPUT
 from modelbridge.catalog.providers import PROVIDERS, Provider
 from modelbridge.money import Price, Rates
 from modelbridge.store.tables import CatalogState, Model, Upstream
-from modelbridge.wire.target import Target
+from modelbridge.wire.target import KindName, Target
 
 _MAX_NAME = 200
 _REMEMBERED = 4096
+_NO_WINDOW = 2**63 - 1
+_VECTORS: frozenset[KindName] = frozenset({"embeddings"})
+_TEXT: frozenset[KindName] = frozenset({"chat", "completions"})
 _log = logging.getLogger(__name__)
 
 
@@ -36,7 +39,8 @@ class Offer:
 
     `price` None: not known, and a live key cannot call it; `price_version` is "" then. `free`: the
     operator marked the model free, or the package states 0 for input and output. `context_window`
-    and `max_output` are in tokens; where nobody knows the latter it is 4,096.
+    and `max_output` are in tokens; where nobody knows the latter it is 4,096. `kinds`: what the
+    model can be asked for there.
     """
 
     target: Target
@@ -47,6 +51,7 @@ class Offer:
     context_window: int | None
     max_output: int
     max_output_known: bool
+    kinds: frozenset[KindName] = _TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class _Instance:
             model=model,
             quirks=self.provider.quirks,
             cancel_stops_billing=self._cancels,
+            endpoints=MODELS.endpoints(self.provider, model),
         )
 
     @property
@@ -128,13 +134,20 @@ class Catalog:
             remembered = self._memory[name] = (minute, self._offered(name, minute))
         return remembered[1]
 
-    def names(self) -> list[str]:
-        """Every concrete name that a live key may call, sorted.
+    def names(self, kind: KindName | None = None) -> list[str]:
+        """Every concrete name that a live key may call (for calls of that kind), sorted.
 
         Dated snapshots of them (`claude-haiku-4-5-20251001`) and retired models may be called as
         well: the upstream has the last word on these.
         """
-        return list(self._names)
+        return [name for name in self._names if kind is None or self.is_for(name, kind)]
+
+    def is_for(self, name: str, kind: KindName) -> bool:
+        """Whether a known model can be asked for that; its provider need not be here."""
+        if (offered := self.offered(name)) is not None:
+            return any(kind in offer.kinds for offer in offered.offers)
+        stated = (MODELS.kinds(provider, name) for provider in PROVIDERS)
+        return kind in next((kinds for kinds in stated if kinds is not None), _TEXT)
 
     def known(self, name: str) -> bool:
         """Whether the operator added the model or any provider's catalogue has it."""
@@ -245,6 +258,7 @@ def _serves(provider: Provider, name: str, at: datetime) -> bool:
     return (
         provider.price_provider is not None
         and MODELS.is_served(provider.name, name)
+        and _has_endpoint(provider, name)
         and prices.package_price(provider.price_provider, name, at) is not None
     )
 
@@ -253,7 +267,16 @@ def _listed(provider: Provider) -> Iterable[str]:
     if provider.price_provider is None:
         return ()
     names = prices.package_names(provider.price_provider, clock.now())
-    return [name for name in names if MODELS.is_listed(provider.name, name)]
+    return [
+        name
+        for name in names
+        if MODELS.is_listed(provider.name, name) and _has_endpoint(provider, name)
+    ]
+
+
+def _has_endpoint(provider: Provider, name: str) -> bool:
+    """Whether the provider takes what a model of that name is for."""
+    return "embeddings" in provider.endpoints or not MODELS.is_embedding(name)
 
 
 def _can_be_called(added: _Added) -> bool:
@@ -310,6 +333,7 @@ def _offer(
 ) -> Offer:
     """The operator's word counts first, then models.toml's, then the package's."""
     provider = instance.provider
+    kinds = _kinds(instance, model, name, price)
     limits = MODELS.limits(provider.name, model)
     entry = prices.find(provider.price_provider, model) if provider.price_provider else None
     window = context_window or limits.context_window or (entry.context_window if entry else None)
@@ -324,7 +348,19 @@ def _offer(
         context_window=window,
         max_output=min(longest or UNKNOWN_MAX_OUTPUT, window or _NO_WINDOW),
         max_output_known=longest is not None,
+        kinds=kinds,
     )
 
 
-_NO_WINDOW = 2**63 - 1
+def _kinds(instance: _Instance, model: str, name: str, price: Price | None) -> frozenset[KindName]:
+    """What a model is for there: its names tell, else its price.
+
+    A model whose output costs money writes text; one whose output costs nothing may as well make
+    vectors. Vectors need an upstream whose provider has them.
+    """
+    provider = instance.provider
+    found = MODELS.kinds(provider.name, model) or MODELS.kinds(provider.name, name)
+    if found is None:
+        writes = price is not None and price.rates.output > 0
+        found = _TEXT if writes else _TEXT | _VECTORS
+    return found if "embeddings" in provider.endpoints else found - _VECTORS

@@ -8,11 +8,15 @@ from flask.cli import AppGroup
 
 _COMMANDS = {
     "account": "modelbridge.cli.accounts:account",
+    "alerts": "modelbridge.cli.alerts:alerts",
     "backup": "modelbridge.cli.backup:backup_command",
     "books": "modelbridge.cli.books:books",
+    "credentials": "modelbridge.cli.credentials:credentials",
+    "doctor": "modelbridge.cli.doctor:doctor",
     "fx": "modelbridge.cli.fx:fx",
     "key": "modelbridge.cli.keys:key",
     "model": "modelbridge.cli.models:model",
+    "restore": "modelbridge.cli.restore:restore_command",
     "team": "modelbridge.cli.teams:team",
     "topup": "modelbridge.cli.accounts:topup",
     "upstream": "modelbridge.cli.upstreams:upstream",

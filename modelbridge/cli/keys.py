@@ -19,17 +19,24 @@ from modelbridge.cli.common import (
     transaction,
 )
 from modelbridge.cli.output import amount, as_json, hint, limit_of, moment, shown, table
+from modelbridge.cli.scanning import scan
 from modelbridge.identity import keys, teams
 from modelbridge.identity.keys import WINDOWS, NewKey
+from modelbridge.identity.rates import Rates
 from modelbridge.ledger.limits import KeySpending, key_spending
 from modelbridge.money import format_amount
 from modelbridge.store.tables import ApiKey, Team, User
 from modelbridge.upstream.sandbox import SCENARIO_MODELS
 
+_ALLOW_IP = "203.0.113.7 or 203.0.113.0/24: the key works from there alone; may be given again."
+
 
 @click.group("key", cls=Group)
 def key() -> None:
     """API keys, which programs call models with."""
+
+
+key.add_command(scan)
 
 
 @key.command("create")
@@ -41,6 +48,10 @@ def key() -> None:
 @click.option("--expires", metavar="ISO8601", help="2027-01-31 (its end) or 2027-01-31T18:00:00Z.")
 @click.option("--test", is_flag=True, help="Answers from the sandbox, for nothing.")
 @click.option("--models", metavar="A,B", help="The only models that it may call.")
+@click.option("--rpm", type=int, metavar="N", help="The most calls a minute.")
+@click.option("--tpm", type=int, metavar="N", help="The most tokens a minute, in and out.")
+@click.option("--concurrency", type=int, metavar="N", help="The most calls under way at once.")
+@click.option("--allow-ip", "addresses", metavar="NETWORK", multiple=True, help=_ALLOW_IP)
 def create(
     account: str,
     email: str | None,
@@ -50,6 +61,10 @@ def create(
     expires: str | None,
     test: bool,
     models: str | None,
+    rpm: int | None,
+    tpm: int | None,
+    concurrency: int | None,
+    addresses: tuple[str, ...],
 ) -> None:
     """Make a key and print it, alone, on standard output: it is shown this once."""
     limit_nanos = read_limit(limit, "--limit")
@@ -68,6 +83,8 @@ def create(
             window=window or "none",
             expires_at=_expiry(expires, payer),
             models=None if models is None else [part.strip() for part in models.split(",")],
+            rates=Rates(rpm, tpm, concurrency),
+            addresses=[part for text in addresses for part in text.split(",")],
         )
         _note(session, "key.create", made.row, account=payer.label, mode=made.row.mode)
         remarks = _remarks(session, made, payer)
@@ -212,6 +229,10 @@ def _as_json(
         "spent": amount(spending.spent_nanos),
         "held": amount(spending.held_nanos),
         "models": row.models,
+        "rpm": row.calls_per_minute,
+        "tpm": row.tokens_per_minute,
+        "concurrency": row.concurrent_calls,
+        "addresses": row.allowed_addresses,
         "created_at": moment(row.created_at),
         "expires_at": moment(row.expires_at),
         "revoked_at": moment(row.revoked_at),

@@ -4,7 +4,7 @@ import click
 
 from modelbridge.cli.common import Group, bridge, find_user, note, read_secret, transaction
 from modelbridge.cli.output import amount, hint, moment, shown, table
-from modelbridge.identity import keys, links, passwords, preferences, users
+from modelbridge.identity import keys, links, passwords, preferences, second_step, sessions, users
 from modelbridge.ledger.accounts import open_account
 from modelbridge.store.tables import User
 
@@ -61,16 +61,33 @@ def list_users() -> None:
 
 @user.command("reset")
 @click.argument("email")
-def reset(email: str) -> None:
-    """Print a link with which EMAIL can choose a new password, once."""
+@click.option("--second-step", "without_codes", is_flag=True, help="Turn their second step off.")
+def reset(email: str, without_codes: bool) -> None:
+    """Print a link with which EMAIL can choose a new password, once.
+
+    The second step of the login stays as it is, unless --second-step turns it off.
+    """
     with transaction() as session:
         found = find_user(session, email)
+        was_on = second_step.is_on(found)
+        if without_codes and second_step.turn_off(session, found):
+            sessions.end_all(session, found.id)
+            note(session, "user.second_step_off", "user", found.id, found.email)
         token = links.new_link(session, "reset", found.id, RESET_LINK_HOURS)
         note(session, "user.link", "user", found.id, found.email)
     hint(
         f"{found.email} chooses a new password with this link, once, "
         f"within {RESET_LINK_HOURS} hours:"
     )
+    if was_on and without_codes:
+        hint("Their second step is off, and they are logged out: the password alone logs in.")
+    elif was_on:
+        hint(
+            "Their second step stays on: they need a code or a recovery code too. If they lost "
+            "both, run this again with --second-step."
+        )
+    elif without_codes:
+        hint("They had no second step.")
     click.echo(_link(token))
 
 

@@ -53,6 +53,7 @@ def init_app(app: Flask) -> None:
     app.config.setdefault("BOOTSTRAP_SERVE_LOCAL", True)
     Bootstrap5().init_app(app)
     app.extensions["modelbridge.login_throttle"] = LoginThrottle()
+    app.extensions["modelbridge.code_throttle"] = LoginThrottle.of_codes()
     for blueprint in (
         _pages(),
         home.pages,

@@ -14,7 +14,7 @@ from flask_login import LoginManager, current_user, login_user, logout_user
 from sqlalchemy.orm import Session
 
 from modelbridge.dashboard.services import bridge
-from modelbridge.identity import sessions
+from modelbridge.identity import preferences, second_step, sessions
 from modelbridge.store.tables import User
 
 # A page is private until its endpoint stands here.
@@ -23,12 +23,16 @@ PUBLIC_ENDPOINTS = frozenset(
         "assets.static",
         "bootstrap.static",
         "session.login",
+        "session.second_step",
         "links.setup",
         "links.reset",
         "invitations.accept",
         "register.register",
     }
 )
+
+# Who has to have a second step and has none gets no further than these.
+_SETTING_UP = frozenset({"account.second_step", "account.begin_second_step", "session.logout"})
 
 # These ask for a key, or for nothing, and never look at cookies.
 UNGUARDED_BLUEPRINTS = frozenset({"v1", "health"})
@@ -113,12 +117,22 @@ def _visitor_of(token: str) -> Visitor | None:
     return Visitor(row.user, token)
 
 
+def _lead_to_second_step() -> ResponseReturnValue | None:
+    """While the administrators want everybody to have one, who has none sets it up first."""
+    if request.endpoint in _SETTING_UP or second_step.is_on(the_user()):
+        return None
+    with bridge().database.reading() as session:
+        if not preferences.needs_second_step(session):
+            return None
+    return redirect(url_for("account.second_step"), 303)
+
+
 def _require_login() -> ResponseReturnValue | None:
     if request.endpoint is None or request.endpoint in PUBLIC_ENDPOINTS:
         return None  # no endpoint: no such page, or not by this method
     if (request.blueprint or "").partition(".")[0] in UNGUARDED_BLUEPRINTS:
         return None
     if current_user.is_authenticated:
-        return None
+        return _lead_to_second_step()
     target = request.full_path.rstrip("?") if request.method in ("GET", "HEAD") else "/"
     return redirect(url_for("session.login", next=None if target == "/" else target), 303)

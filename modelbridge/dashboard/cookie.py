@@ -6,7 +6,7 @@ from flask.wrappers import Request
 
 from modelbridge.dashboard.errors import is_api_path
 
-_WITHOUT = frozenset({"/healthz", "/readyz"})
+_WITHOUT = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class PagesOnly(SecureCookieSessionInterface):

@@ -57,6 +57,24 @@ class LoginForm(Form):
     next = HiddenField()
 
 
+class SecondStepForm(Form):
+    """The code of the second step, or a recovery code."""
+
+    code = StringField(
+        "Code",
+        [InputRequired("Enter the code.")],
+        description="Six digits from your app. If you lost it: one of your recovery codes.",
+        render_kw={
+            "autocomplete": "one-time-code",
+            "maxlength": 60,
+            "autofocus": True,
+            "spellcheck": "false",
+            "autocapitalize": "none",
+        },
+    )
+    next = HiddenField()
+
+
 class NewPasswordForm(Form):
     """A password, typed once: it can be shown. `own_words` are the person's: not to be in it."""
 

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from modelbridge.dashboard import access
 from modelbridge.dashboard.forms import NewPasswordForm, SetupForm
 from modelbridge.dashboard.services import bridge
+from modelbridge.dashboard.session import enter_or_ask
 from modelbridge.identity import (
     auditlog,
     keys,
@@ -47,16 +48,19 @@ def setup(token: str) -> ResponseReturnValue:
 
 @pages.route("/reset/<token>", methods=["GET", "POST"])
 def reset(token: str) -> ResponseReturnValue:
-    """The person chooses a new password and is logged in here, and nowhere else any more."""
+    """The person chooses a new password and is logged in nowhere else any more.
+
+    Whoever has a second step is asked for it before being logged in here.
+    """
     try:
         with bridge().database.reading() as session:
             user = _open_reset(session, token)[1]
         form = NewPasswordForm((user.email, user.name))
         if form.validate_on_submit():
-            user, session_token = _change_password(token, form.password.data)
-            access.enter(user, session_token)
+            user = _change_password(token, form.password.data)
+            answer = enter_or_ask(user)
             flash("Your password is changed. Other browsers are logged out.", "success")
-            return redirect(url_for("home.index"), 303)
+            return answer
     except _LinkGoneError:
         return _gone("reset")
     page = render_template("session/reset.html", form=form, email=user.email)
@@ -85,7 +89,7 @@ def _make_administrator(token: str, form: SetupForm) -> tuple[User, str]:
     return user, session_token
 
 
-def _change_password(token: str, password: str) -> tuple[User, str]:
+def _change_password(token: str, password: str) -> User:
     """Raises _LinkGoneError if somebody was faster."""
     password_hash = passwords.hash_password(password)
     with bridge().database.transaction() as session:
@@ -95,7 +99,7 @@ def _change_password(token: str, password: str) -> tuple[User, str]:
         users.set_password(session, user, password_hash)
         sessions.end_all(session, user.id)
         _note(session, "user.reset", user)
-        return user, access.start_session(session, user)
+        return user
 
 
 def _note(session: Session, action: str, user: User) -> None:

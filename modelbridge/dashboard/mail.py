@@ -1,16 +1,7 @@
-"""Mail, where a server for it is set. Called outside of transactions: it may take seconds."""
+"""Mail from pages. Called outside of transactions: it may take seconds."""
 
-import logging
-import smtplib
-import ssl
-from email.message import EmailMessage
-from email.utils import formatdate, make_msgid
-
-from modelbridge.config import Settings
 from modelbridge.dashboard.services import bridge
-
-_SECONDS = 10.0
-_log = logging.getLogger("modelbridge.mail")
+from modelbridge.operations import mail
 
 
 def is_set_up() -> bool:
@@ -24,48 +15,4 @@ def send(to: str, subject: str, text: str) -> bool:
     False if none is set, or if it failed: the log says why, and the caller shows what the mail
     would have said.
     """
-    settings = bridge().settings
-    if not settings.smtp_host:
-        return False
-    try:
-        message = _message(settings, to, subject, text)
-        with _connect(settings) as server:
-            if settings.smtp_user:
-                server.login(settings.smtp_user, settings.smtp_password)
-            server.send_message(message)
-    except (OSError, smtplib.SMTPException, ValueError) as error:
-        _log.error("mail was not sent: %s: %s", type(error).__name__, _first_line(error))
-        return False
-    return True
-
-
-def _message(settings: Settings, to: str, subject: str, text: str) -> EmailMessage:
-    """Raises ValueError for an address or a subject with line ends in it."""
-    message = EmailMessage()
-    message["From"] = f"ModelBridge <{settings.smtp_from}>"
-    message["To"] = to
-    message["Subject"] = subject
-    message["Date"] = formatdate()
-    message["Message-ID"] = make_msgid(domain=settings.smtp_from.rpartition("@")[2])
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(text)
-    return message
-
-
-def _connect(settings: Settings) -> smtplib.SMTP:
-    host, port = settings.smtp_host, settings.smtp_port
-    if settings.smtp_tls == "tls":
-        return smtplib.SMTP_SSL(host, port, timeout=_SECONDS, context=ssl.create_default_context())
-    server = smtplib.SMTP(host, port, timeout=_SECONDS)
-    if settings.smtp_tls == "starttls":
-        try:
-            server.starttls(context=ssl.create_default_context())
-        except BaseException:
-            server.close()
-            raise
-    return server
-
-
-def _first_line(error: Exception) -> str:
-    """A server's words may run over lines; the log gets one, and no recipient's text."""
-    return next(iter(str(error).splitlines()), "")[:200]
+    return mail.send(bridge().settings, to, subject, text)

@@ -18,6 +18,7 @@ from modelbridge.dashboard.services import bridge, catalog
 from modelbridge.dialects import openai_chat
 from modelbridge.errors import BridgeError
 from modelbridge.gateway import journal, serving
+from modelbridge.gateway.admission import refuse_other_addresses
 from modelbridge.gateway.call import Call
 from modelbridge.identity import callers, keys
 from modelbridge.identity.callers import Caller
@@ -79,6 +80,8 @@ def call() -> ResponseReturnValue:
     try:
         with bridge().database.cursor() as cursor:
             caller = callers.find_own_caller(cursor, user_id, key_id)
+        if caller is not None:
+            refuse_other_addresses(caller, request.remote_addr or "")
     except BridgeError as error:
         return _json(openai_chat.write_error(error, ""), error.status)
     return _stream(caller or abort(404), _chat(body))
@@ -96,7 +99,7 @@ def _stream(caller: Caller, chat: JSONDict) -> Response:
     )
     gateway = bridge().gateway
     try:
-        serving.take_slot(gateway)
+        serving.take_slot(gateway, made)
         body = serving.stream(gateway, made)
     except BridgeError as error:
         journal.write_later(gateway, made, finish="refused", error=error)
@@ -150,9 +153,10 @@ def _working_keys(session: Session) -> list[ApiKey]:
 
 def _names(offers: Catalog, key: ApiKey) -> list[str]:
     """Every name that the key may call; a test key's scenarios first."""
-    offered = offers.names()
+    offered = offers.names("chat")
     if key.mode == "test":
-        offered = [*SCENARIO_MODELS, *sorted({*offered, *offers.known_names()})]
+        known = (name for name in offers.known_names() if offers.is_for(name, "chat"))
+        offered = [*SCENARIO_MODELS, *sorted({*offered, *known})]
     return [name for name in offered if key.models is None or name in key.models]
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from modelbridge.catalog.routes import Catalog, CatalogCache
 from modelbridge.config import Settings
 from modelbridge.gateway.services import Gateway
+from modelbridge.operations.alerts.clock import AlertClock
 from modelbridge.store.database import Database
 from modelbridge.store.tables import CatalogState
 
@@ -19,6 +20,7 @@ class Bridge(Protocol):
     database: Database
     catalog: CatalogCache
     gateway: Gateway
+    alerts: AlertClock
 
 
 def bridge() -> Bridge:

@@ -1,23 +1,29 @@
-"""Logging in and out."""
+"""Logging in, in one step or two, and out."""
 
 import math
 
-from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
+from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import TooManyRequests
 
 from modelbridge.dashboard import access
-from modelbridge.dashboard.forms import LoginForm
+from modelbridge.dashboard import second_step as steps
+from modelbridge.dashboard.forms import LoginForm, SecondStepForm
 from modelbridge.dashboard.services import bridge
 from modelbridge.dashboard.throttle import LoginThrottle
-from modelbridge.identity import auditlog, passwords, preferences, users
+from modelbridge.identity import auditlog, passwords, preferences, second_step, users
 from modelbridge.store.tables import User
 
 pages = Blueprint("session", __name__)
 
 _REFUSAL = "The e-mail address or the password is wrong."
+_WRONG_CODE = "This code is wrong, or was used before. Wait for the next one."
+_GONE = (
+    "This login took more than ten minutes, or was begun in another browser. Nothing happened: "
+    "go to the login page and begin again."
+)
 
 
 @pages.route("/login", methods=["GET", "POST"])
@@ -32,11 +38,7 @@ def login() -> ResponseReturnValue:
     if form.validate_on_submit():
         user = recognised(form.email.data, form.password.data)
         if user is not None:
-            with bridge().database.transaction() as session:
-                token = access.start_session(session, user)
-                _note(session, "session.login", user)
-            access.enter(user, token)
-            return redirect(access.safe_next(form.next.data), 303)
+            return enter_or_ask(user, form.next.data)
         refused = True
     with bridge().database.reading() as session:
         is_new = not users.has_admin(session)
@@ -51,6 +53,30 @@ def login() -> ResponseReturnValue:
     return page, 401 if refused else 400 if form.errors else 200
 
 
+@pages.route("/login/code", methods=["GET", "POST"], endpoint="second_step")
+def ask_code() -> ResponseReturnValue:
+    """The form for the code, to a browser that has shown the password; then the session starts."""
+    form = SecondStepForm()
+    if request.method == "GET":
+        form.next.data = request.args.get("next", "")
+    if current_user.is_authenticated:
+        return redirect(access.safe_next(form.next.data), 303)
+    with bridge().database.reading() as session:
+        user = steps.waiting(session)
+    if user is None or not second_step.is_on(user):
+        abort(400, _GONE)
+    if not form.validate_on_submit():
+        return _code_page(form, None)
+    throttle: LoginThrottle = current_app.extensions["modelbridge.code_throttle"]
+    slow_down(throttle, user.email)
+    token = _enter_with(user, form.code.data)
+    if token is None:
+        return _code_page(form, _WRONG_CODE)
+    throttle.succeeded(user.email, request.remote_addr or "")
+    access.enter(user, token)
+    return redirect(access.safe_next(form.next.data), 303)
+
+
 @pages.post("/logout")
 def logout() -> ResponseReturnValue:
     """The session is over, on the server too."""
@@ -61,6 +87,18 @@ def logout() -> ResponseReturnValue:
     return redirect(url_for("session.login"), 303)
 
 
+def enter_or_ask(user: User, target: str | None = None) -> ResponseReturnValue:
+    """Whoever has shown the password of `user` is logged in, or asked for the second step."""
+    if second_step.is_on(user):
+        steps.ask_for(user)
+        return redirect(url_for("session.second_step", next=target or None), 303)
+    with bridge().database.transaction() as session:
+        token = access.start_session(session, user)
+        _note(session, "session.login", user)
+    access.enter(user, token)
+    return redirect(access.safe_next(target), 303)
+
+
 def recognised(email: str, password: str) -> User | None:
     """The person, if the password is theirs and they are not disabled.
 
@@ -68,10 +106,7 @@ def recognised(email: str, password: str) -> User | None:
     """
     account, address = email.strip().lower(), request.remote_addr or ""
     throttle: LoginThrottle = current_app.extensions["modelbridge.login_throttle"]
-    if (wait_seconds := throttle.begin(account, address)) > 0:
-        if throttle.is_news(address):
-            _note_throttled(account)
-        raise _too_many(math.ceil(wait_seconds))
+    slow_down(throttle, account)
     with bridge().database.reading() as session:
         user = users.find_user(session, email)
     is_right = passwords.verify(user.password_hash if user else None, password)
@@ -83,7 +118,38 @@ def recognised(email: str, password: str) -> User | None:
     return user
 
 
-def _note(session: Session, action: str, user: User) -> None:
+def slow_down(throttle: LoginThrottle, account: str) -> None:
+    """Counts an attempt on that account from this address. Raises TooManyRequests."""
+    address = request.remote_addr or ""
+    if (wait_seconds := throttle.begin(account, address)) > 0:
+        if throttle.is_news(address):
+            _note_throttled(account)
+        raise _too_many(math.ceil(wait_seconds))
+
+
+def _enter_with(user: User, code: str) -> str | None:
+    """The token of the new session; None for a wrong code."""
+    with bridge().database.transaction() as session:
+        row = session.get_one(User, user.id)
+        kind = steps.use(session, row, code) if second_step.is_on(row) else None
+        if kind is None:
+            _note(session, "session.wrong_code", user)
+            return None
+        left = second_step.recovery_codes_left(session, row)
+        _note(session, "session.login", user, second_step=kind)
+        token = access.start_session(session, row)
+    if kind == "recovery code":
+        flash(f"You used a recovery code; {left} are left. Make new ones on your account page.",
+              "warning")  # fmt: skip
+    return token
+
+
+def _code_page(form: SecondStepForm, refusal: str | None) -> ResponseReturnValue:
+    page = render_template("session/second_step.html", form=form, refusal=refusal)
+    return page, 401 if refusal else 400 if form.errors else 200
+
+
+def _note(session: Session, action: str, user: User, **details: str) -> None:
     auditlog.record(
         session,
         actor=user,
@@ -91,6 +157,7 @@ def _note(session: Session, action: str, user: User) -> None:
         subject_kind="user",
         subject_id=user.id,
         subject=user.email,
+        details=details or None,
         address=request.remote_addr or "",
     )
 

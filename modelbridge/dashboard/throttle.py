@@ -6,6 +6,7 @@ Kept in memory: a restart forgets it, and each process counts for itself.
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Self
 
 from modelbridge import clock
 
@@ -73,11 +74,12 @@ class LoginThrottle:
     briefly, so that its owner still gets in. Thread-safe.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, account: Throttle | None = None) -> None:
+        """`account`: how an account is slowed down for everybody, if not briefly."""
         self._lock = threading.Lock()
         self._pair = Throttle(free=10, longest_seconds=15 * 60)
         self._address = Throttle(free=50, longest_seconds=5 * 60)
-        self._account = Throttle(free=100, longest_seconds=30)
+        self._account = account or Throttle(free=100, longest_seconds=30)
         self._told: OrderedDict[str, float] = OrderedDict()
 
     def begin(self, account: str, address: str) -> float:
@@ -102,6 +104,14 @@ class LoginThrottle:
             while len(self._told) > _MOST_SUBJECTS:
                 self._told.popitem(last=False)
             return True
+
+    @classmethod
+    def of_codes(cls) -> Self:
+        """For codes of the second step, which six digits are: whoever guesses has the password.
+
+        20 tries are free, whatever the address; then at most four an hour get through.
+        """
+        return cls(account=Throttle(free=20, longest_seconds=15 * 60))
 
     def succeeded(self, account: str, address: str) -> None:
         """The password was right: the account's count is forgotten, the address's goes on."""

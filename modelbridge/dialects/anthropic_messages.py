@@ -22,7 +22,6 @@ Decisions where the two APIs differ, besides those named in the other files:
 - Tools that run at the provider, and MCP servers, have costs without a bound: 400.
 """
 
-import re
 from typing import Any, cast
 
 from modelbridge.dialects.anthropic_front_errors import write_error, write_stream_error
@@ -42,6 +41,13 @@ from modelbridge.dialects.anthropic_messages_models import (
 )
 from modelbridge.dialects.anthropic_messages_reply import read_error, read_reply, read_stream
 from modelbridge.dialects.anthropic_messages_turns import build_turns
+from modelbridge.dialects.translating import (
+    allowed_tools,
+    function_of,
+    spelled,
+    stop_texts,
+    unsaid,
+)
 from modelbridge.errors import InvalidRequest, UnsupportedParameter
 from modelbridge.jsonio import JSONDict
 from modelbridge.wire.chat import ChatRequest
@@ -96,10 +102,8 @@ _SAYS_NOTHING: dict[str, tuple[object, ...]] = {
     "service_tier": ("auto", "default", "standard_only"),
 }
 _MAX_USER_ID = 256
-_MAX_NAME, _MAX_NAMES = 64, 32
 # What only Anthropic's own clients can say, and is said as they said it.
 _OWN_FIELDS = ("output_config", "cache_control")
-_UNFIT = re.compile(r"[^A-Za-z0-9_.$-]")
 
 
 def build_request(request: ChatRequest, target: Target, max_output: int) -> WireRequest:
@@ -110,7 +114,8 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
     """
     own = cast(JSONDict, request).get(FIELDS)
     own = own if isinstance(own, dict) else {}
-    dropped = _unsaid(cast(JSONDict, request)) + [name for name in own if name not in _OWN_FIELDS]
+    dropped = unsaid(cast(JSONDict, request), _TRANSLATED, _REFUSED, _SAYS_NOTHING)
+    dropped += [name for name in own if name not in _OWN_FIELDS]
     generation = generation_of(target.model)
     thinking = choose_thinking(request, generation, max_output)
     turns = build_turns(request.get("messages") or [], keep_thinking=thinking.on)
@@ -134,27 +139,7 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
     body |= _user_id(request, dropped)
     body["service_tier"] = "standard_only"
     path = target.quirks.paths.get(NAME, _PATH)
-    return WireRequest(path, body, _HEADERS, _spelled(dropped))
-
-
-def _unsaid(request: JSONDict) -> list[str]:
-    """The names of the hints that go nowhere. Raises for fields that change the meaning."""
-    dropped = []
-    for name, value in request.items():
-        if value is None or name in _TRANSLATED:
-            continue
-        if name in _REFUSED:
-            if value not in _REFUSED[name]:
-                raise UnsupportedParameter(f"this model cannot do {name}: leave it out", param=name)
-        elif value not in _SAYS_NOTHING.get(name, ()):
-            dropped.append(name)
-    return dropped
-
-
-def _spelled(dropped: list[str]) -> tuple[str, ...]:
-    """Each name once, fit for a header: some are the client's own, of any length and alphabet."""
-    names = list(dict.fromkeys(_UNFIT.sub("?", name[:_MAX_NAME]) for name in dropped))
-    return tuple(names if len(names) <= _MAX_NAMES else [*names[:_MAX_NAMES], "and-more"])
+    return WireRequest(path, body, _HEADERS, spelled(dropped))
 
 
 def _system(blocks: list[JSONDict]) -> str | list[JSONDict]:
@@ -163,10 +148,7 @@ def _system(blocks: list[JSONDict]) -> str | list[JSONDict]:
 
 
 def _stops(stop: object) -> list[str]:
-    stops = [stop] if isinstance(stop, str) else stop if stop is not None else []
-    if not isinstance(stops, list) or not all(isinstance(one, str) for one in stops):
-        raise InvalidRequest("stop must be a string or a list of strings", param="stop")
-    found = [one for one in stops if one]
+    found = stop_texts(stop)
     if any(not one.strip() for one in found):
         raise UnsupportedParameter(
             "this model takes no stop sequence that is only white space: add a visible character",
@@ -222,7 +204,8 @@ def _tools(request: ChatRequest, generation: Generation, dropped: list[str]) -> 
     if not tools and choice in (None, "auto", "none"):
         return {}
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-        tools, choice = _allowed(tools, choice.get("allowed_tools"))
+        names, choice = allowed_tools(choice)
+        tools = [tool for tool in tools if tool["name"] in names]  # which comes to the same
     said: JSONDict = {"tools": tools} if tools else {}
     one_at_a_time = request.get("parallel_tool_calls") is False
     if choice is None and not one_at_a_time:
@@ -234,20 +217,8 @@ def _tools(request: ChatRequest, generation: Generation, dropped: list[str]) -> 
 
 
 def _tool(tool: Any, where: str, generation: Generation, dropped: list[str]) -> JSONDict:
-    kind = tool.get("type") if isinstance(tool, dict) else None
-    if kind != "function":
-        raise UnsupportedParameter(
-            f"tools of type {kind!r} cannot be used here: only 'function' can",
-            param=f"{where}.type",
-        )
-    function = tool.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise InvalidRequest("a tool needs function.name", param=f"{where}.function.name")
+    function = function_of(tool, where)
     schema = function.get("parameters")
-    if schema is not None and not isinstance(schema, dict):
-        raise InvalidRequest(
-            "parameters must be a JSON schema", param=f"{where}.function.parameters"
-        )
     found: JSONDict = {"name": function["name"]}
     if function.get("description"):
         found["description"] = function["description"]
@@ -260,24 +231,6 @@ def _tool(tool: Any, where: str, generation: Generation, dropped: list[str]) -> 
             dropped.append("tools.strict")
     mark = tool.get("cache_control") or function.get("cache_control")
     return {**found, "cache_control": mark} if isinstance(mark, dict) else found
-
-
-def _allowed(tools: list[JSONDict], allowed: object) -> tuple[list[JSONDict], str]:
-    """OpenAI's `allowed_tools`: only those are shown, which comes to the same."""
-    match allowed:
-        case {"mode": "auto" | "required" as mode, "tools": list(listed)}:
-            names = [one["function"]["name"] for one in listed if _names_a_function(one)]
-            return [tool for tool in tools if tool["name"] in names], mode
-    raise InvalidRequest(
-        "allowed_tools needs a mode (auto or required) and tools", param="tool_choice.allowed_tools"
-    )
-
-
-def _names_a_function(tool: object) -> bool:
-    match tool:
-        case {"function": {"name": str()}}:
-            return True
-    return False
 
 
 def _tool_choice(choice: object) -> JSONDict:

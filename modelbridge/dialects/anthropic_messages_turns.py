@@ -17,19 +17,31 @@ Shapes: https://platform.claude.com/docs/en/api/messages and the SDK's types (an
 """
 
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2s
 from typing import Any, Literal, cast
-from urllib.parse import unquote_to_bytes
 
+from modelbridge.dialects.gemini_signatures import is_geminis
+from modelbridge.dialects.openai_responses_reasoning import is_openais
+from modelbridge.dialects.translating import (
+    SYSTEM_ROLES,
+    arguments_object,
+    asking_from,
+    bad_role,
+    called_function,
+    check_messages,
+    read_data_url,
+    refuse_in_assistant,
+    string,
+    tool_calls,
+)
 from modelbridge.errors import InvalidRequest, UnsupportedParameter
-from modelbridge.jsonio import JSONDict, dumps, loads
+from modelbridge.jsonio import JSONDict, dumps
 from modelbridge.wire.chat import Message
 
 _IMAGES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
-_SYSTEM_ROLES = ("system", "developer")
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -57,16 +69,15 @@ def build_turns(messages: Sequence[Message], *, keep_thinking: bool) -> Turns:
     Raises InvalidRequest naming the message or part; UnsupportedParameter for what a Claude model
     cannot be shown.
     """
-    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
-        raise InvalidRequest("messages must be a list of objects", param="messages")
+    check_messages(messages)
     turns = Turns()
-    asking_from = _asking_from(messages)
+    asking = asking_from(messages)
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
         role = message.get("role")
-        if role in _SYSTEM_ROLES:
+        if role in SYSTEM_ROLES:
             blocks = _named(_content(message, where, ("text",), turns), message)
-            if index >= asking_from:
+            if index >= asking:
                 turns.add("user", blocks)
             else:
                 turns.system += blocks
@@ -77,7 +88,7 @@ def build_turns(messages: Sequence[Message], *, keep_thinking: bool) -> Turns:
         elif role == "assistant":
             turns.add("assistant", _assistant(message, where, turns, keep_thinking))
         else:
-            raise _bad_role(role, where)
+            raise bad_role(role, where)
     if not turns.messages:
         turns.add("user", turns.system)
         turns.system = []
@@ -96,33 +107,12 @@ def signed_thinking(message: Message) -> list[JSONDict]:
     for block in blocks if isinstance(blocks, list) else []:
         match block:
             case {"type": "thinking", "thinking": str(text), "signature": str(signature)} if (
-                signature
+                signature and not is_geminis(signature) and not is_openais(signature)
             ):
                 found.append({"type": "thinking", "thinking": text, "signature": signature})
             case {"type": "redacted_thinking", "data": str(data)} if data:
                 found.append({"type": "redacted_thinking", "data": data})
     return found
-
-
-def _asking_from(messages: Sequence[Message]) -> int:
-    """The index from which on system messages stand for the user's turn."""
-    last = len(messages) - 1
-    while last >= 0 and messages[last].get("role") in _SYSTEM_ROLES:
-        last -= 1
-    if last < 0 or messages[last].get("role") == "assistant":
-        return last + 1
-    return len(messages)
-
-
-def _bad_role(role: object, where: str) -> InvalidRequest:
-    if role == "function":
-        return UnsupportedParameter(
-            "the role 'function' is deprecated: send 'tool' messages with tool_call_id",
-            param=f"{where}.role",
-        )
-    return InvalidRequest(
-        "role must be system, developer, user, assistant or tool", param=f"{where}.role"
-    )
 
 
 def _trim_end(turn: JSONDict) -> None:
@@ -185,15 +175,8 @@ def _named(blocks: list[JSONDict], message: Message) -> list[JSONDict]:
     return [{"type": "text", "text": f"{name}:"}, *blocks]
 
 
-def _string(holder: object, key: str, where: str) -> str:
-    value = holder.get(key) if isinstance(holder, dict) else None
-    if not isinstance(value, str):
-        raise InvalidRequest(f"{key} must be a string", param=f"{where}.{key}")
-    return value
-
-
 def _text_part(part: JSONDict, where: str, turns: Turns) -> list[JSONDict]:
-    text = _string(part, part["type"], where)
+    text = string(part, part["type"], where)
     return [{"type": "text", "text": text}] if text.strip() else []
 
 
@@ -201,7 +184,7 @@ def _image_part(part: JSONDict, where: str, turns: Turns) -> list[JSONDict]:
     where = f"{where}.image_url"
     image = part.get("image_url")
     image = {"url": image} if isinstance(image, str) else image
-    url = _string(image, "url", where)
+    url = string(image, "url", where)
     if isinstance(image, dict) and image.get("detail") not in (None, "auto"):
         turns.dropped.append("image_url.detail")
     if url.startswith(("http://", "https://")):
@@ -220,7 +203,7 @@ def _file_part(part: JSONDict, where: str, turns: Turns) -> list[JSONDict]:
             "files uploaded to another provider cannot be read: send file_data",
             param=f"{where}.file_id",
         )
-    data = _string(file, "file_data", where)
+    data = string(file, "file_data", where)
     title = file.get("filename") if isinstance(file, dict) else None
     if data.startswith(("http://", "https://")):
         return [_titled({"type": "document", "source": {"type": "url", "url": data}}, title)]
@@ -231,13 +214,7 @@ def _file_part(part: JSONDict, where: str, turns: Turns) -> list[JSONDict]:
 
 def _from_data_url(url: str, where: str, title: object) -> JSONDict:
     """An image or document block from a data URL (RFC 2397), base64 or not."""
-    if url[:5].lower() != "data:" or "," not in url:
-        raise InvalidRequest("must be an http(s) URL or a data URL", param=where)
-    head, _, payload = url[5:].partition(",")
-    media, *flags = (piece.strip().lower() for piece in head.split(";"))
-    media = "image/jpeg" if media == "image/jpg" else media
-    if "base64" not in flags:
-        payload = b64encode(unquote_to_bytes(payload)).decode()
+    media, payload = read_data_url(url, where)
     if media in _IMAGES:
         return {"type": "image", "source": _base64(media, payload)}
     if media == "application/pdf":
@@ -281,7 +258,7 @@ _SHOWN = ("text", "image_url", "file")
 
 def _assistant(message: Message, where: str, turns: Turns, keep_thinking: bool) -> list[JSONDict]:
     """Thinking, then text, then tool calls: the order in which the model makes them."""
-    _refuse_in_assistant(message, where)
+    refuse_in_assistant(message, where)
     thinking = signed_thinking(message) if keep_thinking else []
     if not thinking:
         fields = ("thinking_blocks", "reasoning_content")
@@ -292,50 +269,20 @@ def _assistant(message: Message, where: str, turns: Turns, keep_thinking: bool) 
     refusal = message.get("refusal")
     if not text and isinstance(refusal, str) and refusal.strip():
         text = [{"type": "text", "text": refusal}]
-    calls = message.get("tool_calls") or []
-    if not isinstance(calls, list):
-        raise InvalidRequest("tool_calls must be a list", param=f"{where}.tool_calls")
-    uses = [_tool_use(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls)]
+    calls = enumerate(tool_calls(message, where))
+    uses = [_tool_use(call, f"{where}.tool_calls[{i}]") for i, call in calls]
     return _marked(thinking + text + uses, cast(JSONDict, message))
 
 
-def _refuse_in_assistant(message: Message, where: str) -> None:
-    for name in ("function_call", "audio"):
-        if message.get(name):
-            raise UnsupportedParameter(
-                f"{name} on an assistant message cannot be sent to this model",
-                param=f"{where}.{name}",
-            )
-
-
 def _tool_use(call: Any, where: str) -> JSONDict:
-    if not isinstance(call, dict) or call.get("type", "function") != "function":
-        raise UnsupportedParameter("only tool calls of type 'function' can be sent", param=where)
-    function = call.get("function")
+    function = called_function(call, where)
     use = {
         "type": "tool_use",
-        "id": tool_id(_string(call, "id", where), f"{where}.id"),
-        "name": _string(function, "name", f"{where}.function"),
-        "input": _arguments(function.get("arguments") if isinstance(function, dict) else None),
+        "id": tool_id(string(call, "id", where), f"{where}.id"),
+        "name": string(function, "name", f"{where}.function"),
+        "input": arguments_object(function.get("arguments")),
     }
     return _marked([use], call)[0]
-
-
-def _arguments(text: object) -> JSONDict:
-    """The arguments as the object that Anthropic wants.
-
-    What a model wrote wrongly is shown to it as it was, wrapped, instead of failing the
-    conversation for ever.
-    """
-    if isinstance(text, dict):
-        return text
-    if not isinstance(text, str) or not text.strip():
-        return {}
-    try:
-        value = loads(text)
-    except ValueError:
-        value = None
-    return value if isinstance(value, dict) else {"INVALID_JSON": text}
 
 
 def tool_id(given: str, where: str) -> str:
@@ -351,7 +298,7 @@ def tool_id(given: str, where: str) -> str:
 
 def _tool_result(message: Message, where: str, turns: Turns) -> JSONDict:
     """One result. `is_error`, where a client says so, is kept."""
-    given = _string(message, "tool_call_id", where)
+    given = string(message, "tool_call_id", where)
     result: JSONDict = {
         "type": "tool_result",
         "tool_use_id": tool_id(given, f"{where}.tool_call_id"),

@@ -6,12 +6,11 @@ through generators that pull: whoever moves the bytes decides when.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from modelbridge.errors import BridgeError, UpstreamError
 from modelbridge.jsonio import JSONDict
 from modelbridge.money import Usage
-from modelbridge.wire.chat import ChatRequest
 from modelbridge.wire.reply import Reply, ReplyHead, StreamEvent
 from modelbridge.wire.sse import Frame
 from modelbridge.wire.target import Target, WireRequest
@@ -61,25 +60,45 @@ class Mender(Protocol):
         """The same frame, or one that says the same as clients expect it. Never raises."""
 
 
-class Front(Protocol):
-    """A wire format that clients speak to us."""
+class Face(Protocol):
+    """What every endpoint of /v1 has: it reads requests, and says in its format what is wrong."""
 
     NAME: str
 
-    def read_request(self, body: JSONDict) -> ChatRequest:
-        """The canonical request. Raises InvalidRequest naming the parameter."""
+    def read_request(self, body: JSONDict) -> Any:
+        """The canonical request of the endpoint's kind: a ChatRequest, an EmbeddingRequest …
 
-    def write_reply(self, reply: Reply, head: ReplyHead) -> JSONDict:
-        """The client's response body for a canonical reply."""
-
-    def write_stream(self, head: ReplyHead, *, include_usage: bool) -> StreamWriter:
-        """A writer for one stream."""
+        Raises InvalidRequest naming the parameter.
+        """
 
     def write_error(self, error: BridgeError, request_id: str) -> JSONDict:
         """The error's body in this format's envelope."""
 
     def write_stream_error(self, error: BridgeError, request_id: str) -> bytes:
         """The error as a frame, for when the head has gone out; no end mark follows it."""
+
+
+class Plain(Face, Protocol):
+    """An endpoint that is asked and answered in one piece, in one format on both sides.
+
+    What it answers is not said in tokens (vectors today; pictures, sound or scores are alike).
+    """
+
+    def build_request(self, request: Any, target: Target, max_output: int) -> WireRequest:
+        """The upstream's request. Raises UnsupportedParameter for what would change the meaning."""
+
+    def read_answer(self, payload: bytes, request: Any) -> tuple[bytes, Usage | None]:
+        """The client's body, and the usage if it was told. Raises UpstreamError: no answer."""
+
+
+class Front(Face, Protocol):
+    """A wire format that clients speak to us, for answers of text, streamed or not."""
+
+    def write_reply(self, reply: Reply, head: ReplyHead) -> JSONDict:
+        """The client's response body for a canonical reply."""
+
+    def write_stream(self, head: ReplyHead, *, include_usage: bool) -> StreamWriter:
+        """A writer for one stream."""
 
     def find_usage(self, payload: bytes) -> Usage | None:
         """The usage in a reply that is passed on untouched, or None."""
@@ -99,7 +118,7 @@ class UpstreamDialect(Protocol):
 
     NAME: str
 
-    def build_request(self, request: ChatRequest, target: Target, max_output: int) -> WireRequest:
+    def build_request(self, request: Any, target: Target, max_output: int) -> WireRequest:
         """The upstream's request, with `max_output` as its output cap (per choice).
 
         Raises UnsupportedParameter for what would change the meaning.

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from modelbridge.dialects.openai_chat_foreign import without_anthropic
+from modelbridge.dialects.openai_chat_foreign import without_foreign
+from modelbridge.dialects.openai_paths import path_at
 from modelbridge.jsonio import JSONDict
 from modelbridge.wire.chat import ChatRequest
 from modelbridge.wire.target import Quirks, Target, WireRequest
@@ -18,12 +19,12 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
     A quirk's `drop` of "messages.reasoning_content" leaves that key out of every message: Groq and
     Cerebras answer 400 to it, DeepSeek wants it back. `dropped` names what the client had sent.
     """
-    body, dropped = without_anthropic(dict(request))
+    body, dropped = without_foreign(dict(request))
     quirks = target.quirks
     body["model"] = target.model
     _set_cap(body, max_output)
     _set_service_tier(body)
-    _set_stream_options(body, quirks, dropped)
+    set_stream_options(body, quirks, dropped)
     body["messages"] = _messages(body["messages"], quirks, dropped)
     for theirs, ours in quirks.rename.items():
         if theirs in body:
@@ -35,7 +36,7 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
         if body.get(name, value) != value:
             dropped.append(name)
         body[name] = value
-    return WireRequest(quirks.paths.get(NAME, _PATH), body, dropped=tuple(dropped))
+    return WireRequest(path_at(target, NAME, _PATH), body, dropped=tuple(dropped))
 
 
 def _set_cap(body: JSONDict, max_output: int) -> None:
@@ -56,7 +57,7 @@ def _set_service_tier(body: JSONDict) -> None:
         body["service_tier"] = "default"
 
 
-def _set_stream_options(body: JSONDict, quirks: Quirks, dropped: list[str]) -> None:
+def set_stream_options(body: JSONDict, quirks: Quirks, dropped: list[str]) -> None:
     """The usage is always asked of the upstream, whether or not the client wants to see it."""
     options = body.pop("stream_options", None) or {}
     if not body.get("stream"):

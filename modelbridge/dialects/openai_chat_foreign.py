@@ -1,34 +1,52 @@
-"""What a request that came in Anthropic's format must lose before an OpenAI-compatible server.
+"""What a request that came in another format must lose before an OpenAI-compatible server.
 
-Only such requests are touched: they have `anthropic_fields`. Compatible servers answer 400 to
-words that they don't know, so everything of the other format is said otherwise, or left out and
-named.
+Only such requests are touched: they have `anthropic_fields` or `responses_fields`. Compatible
+servers answer 400 to words that they don't know, so everything of the other format is said
+otherwise, or left out and named.
 """
 
 from base64 import b64decode
 from typing import Any
 
+from modelbridge.dialects.openai_responses_request import FIELDS as RESPONSES
+from modelbridge.dialects.openai_responses_request import unsaid_fields
 from modelbridge.jsonio import JSONDict
 
-_FIELDS = "anthropic_fields"
+_ANTHROPIC = "anthropic_fields"
+# What stands beside a message, a part, a call or a tool, and whether losing it has to be told.
+_MARKS = {"cache_control": True, "phase": True, "namespace": False}
 _LONGEST_USER = 64  # "Invalid 'user': string too long. Expected … maximum length 64"
 _PLAIN = "data:text/plain;base64,"
 _HINTS = ("thinking", "top_k")
 
 
+def without_foreign(body: JSONDict) -> tuple[JSONDict, list[str]]:
+    """The request in words of chat completions, and the names of what it lost."""
+    if RESPONSES not in body:
+        return without_anthropic(body)
+    dropped = unsaid_fields(body)
+    found = {name: value for name, value in body.items() if name != RESPONSES}
+    return _plain(found, dropped)
+
+
 def without_anthropic(body: JSONDict) -> tuple[JSONDict, list[str]]:
     """The request in words of OpenAI's, and the names of what it lost. The given one is kept."""
-    fields = body.get(_FIELDS)
+    fields = body.get(_ANTHROPIC)
     if not isinstance(fields, dict):
         return body, []
     dropped = list(fields)
-    found = {name: value for name, value in body.items() if name not in (_FIELDS, *_HINTS)}
+    found = {name: value for name, value in body.items() if name not in (_ANTHROPIC, *_HINTS)}
     for name in _HINTS:
         if body.get(name) not in (None, {"type": "disabled"}):
             dropped.append(name)
     if len(found.get("user") or "") > _LONGEST_USER:
         del found["user"]
         dropped.append("metadata.user_id")
+    return _plain(found, dropped)
+
+
+def _plain(found: JSONDict, dropped: list[str]) -> tuple[JSONDict, list[str]]:
+    """Tools and messages without the other format's marks."""
     if found.get("tools"):
         found["tools"] = [_unmarked(tool, dropped) for tool in found["tools"]]
     found["messages"] = _messages(found["messages"], dropped)
@@ -36,10 +54,10 @@ def without_anthropic(body: JSONDict) -> tuple[JSONDict, list[str]]:
 
 
 def _unmarked(holder: JSONDict, dropped: list[str]) -> JSONDict:
-    if "cache_control" not in holder:
+    if not any(name in holder for name in _MARKS):
         return holder
-    dropped.append("cache_control")
-    return {name: value for name, value in holder.items() if name != "cache_control"}
+    dropped += [name for name, is_told in _MARKS.items() if is_told and name in holder]
+    return {name: value for name, value in holder.items() if name not in _MARKS}
 
 
 def _messages(messages: list[JSONDict], dropped: list[str]) -> list[JSONDict]:
@@ -81,7 +99,7 @@ def _part(part: JSONDict, dropped: list[str]) -> JSONDict:
     part = _unmarked(part, dropped)
     dropped += [f"document.{name}" for name in part if name not in ("type", "file")]
     file: dict[str, Any] = part["file"]
-    if file["file_data"].startswith(_PLAIN):
+    if file.get("file_data", "").startswith(_PLAIN):
         text = b64decode(file["file_data"].removeprefix(_PLAIN)).decode("utf-8", "replace")
         title = file.get("filename")
         return {"type": "text", "text": f"{title}\n\n{text}" if title else text}

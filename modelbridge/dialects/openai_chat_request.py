@@ -38,12 +38,13 @@ _UNBOUNDED = {
     "mcp_servers": "call the MCP server yourself and offer its functions as tools",
 }
 # Other servers' words for what 'max_completion_tokens' and 'n' say: they would evade the hold.
+_MAXIMUM = "max_completion_tokens"
 _OTHER_WORDS = {
-    "n_predict": "max_completion_tokens",
-    "num_predict": "max_completion_tokens",
-    "max_new_tokens": "max_completion_tokens",
-    "max_output_tokens": "max_completion_tokens",
-    "max_tokens_to_sample": "max_completion_tokens",
+    "n_predict": _MAXIMUM,
+    "num_predict": _MAXIMUM,
+    "max_new_tokens": _MAXIMUM,
+    "max_output_tokens": _MAXIMUM,
+    "max_tokens_to_sample": _MAXIMUM,
     "best_of": "n",
     "n_cmpl": "n",
 }
@@ -55,28 +56,36 @@ def read_request(body: JSONDict) -> ChatRequest:
     Raises InvalidRequest or UnsupportedParameter naming the parameter, such as
     `messages[2].content`.
     """
-    if ids.hide_keys(name := required_text(body, "model", "model")) != name:
-        refuse("model", "holds an API key; send a model's name, and the key in Authorization")
+    read_model(body)
     check_messages(body.get("messages"))
-    for name, check in _CHECKS.items():
+    for name, check in CHECKS.items():
         if body.get(name) is not None:
             check(body[name], name)
     _check_maximum(body)
     _check_tools(body)
-    _check_stream_options(body)
-    _refuse_unbounded(body)
+    check_stream_options(body)
+    refuse_unbounded(body)
     return cast(ChatRequest, body)
+
+
+def read_model(body: JSONDict) -> str:
+    """The name of the model. Raises InvalidRequest."""
+    if ids.hide_keys(name := required_text(body, "model", "model")) != name:
+        refuse("model", "holds an API key; send a model's name, and the key in Authorization")
+    return name
 
 
 # One field each
 
 
-def _boolean(value: object, name: str) -> None:
+def boolean(value: object, name: str) -> None:
+    """Raises InvalidRequest unless it is one."""
     if not isinstance(value, bool):
         refuse(name, "must be true or false")
 
 
-def _whole(least: int, most: int | None = None) -> Callable[[object, str], None]:
+def whole(least: int, most: int | None = None) -> Callable[[object, str], None]:
+    """A check that raises InvalidRequest for anything but whole numbers between the two."""
     bounds = f"{least} or more" if most is None else f"between {least} and {most}"
 
     def check(value: object, name: str) -> None:
@@ -96,7 +105,8 @@ def _number(least: float, most: float) -> Callable[[object, str], None]:
     return check
 
 
-def _text(value: object, name: str) -> None:
+def text(value: object, name: str) -> None:
+    """Raises InvalidRequest unless it is one."""
     if not isinstance(value, str):
         refuse(name, "must be a string")
 
@@ -138,26 +148,26 @@ def _modalities(value: object, name: str) -> None:
         _unsupported(name, 'answers in sound are not supported; ask for ["text"]')
 
 
-_CHECKS: dict[str, Callable[[Any, str], None]] = {
-    "stream": _boolean,
+CHECKS: dict[str, Callable[[Any, str], None]] = {
+    "stream": boolean,
     "stream_options": _object,
-    "max_tokens": _whole(1),
-    "max_completion_tokens": _whole(1),
-    "n": _whole(1, _MOST_CHOICES),
-    "parallel_tool_calls": _boolean,
+    "max_tokens": whole(1),
+    "max_completion_tokens": whole(1),
+    "n": whole(1, _MOST_CHOICES),
+    "parallel_tool_calls": boolean,
     "response_format": _response_format,
     "stop": _stop,
     "temperature": _number(0, 2),
     "top_p": _number(0, 1),
     "frequency_penalty": _number(-2, 2),
     "presence_penalty": _number(-2, 2),
-    "logprobs": _boolean,
-    "top_logprobs": _whole(0, 20),
+    "logprobs": boolean,
+    "top_logprobs": whole(0, 20),
     "logit_bias": _object,
-    "seed": _whole(-(2**63)),
-    "user": _text,
+    "seed": whole(-(2**63)),
+    "user": text,
     "metadata": _object,
-    "reasoning_effort": _text,
+    "reasoning_effort": text,
     "thinking": _object,
     "service_tier": _service_tier,
     "modalities": _modalities,
@@ -175,7 +185,8 @@ def _check_maximum(body: JSONDict) -> None:
         )
 
 
-def _check_stream_options(body: JSONDict) -> None:
+def check_stream_options(body: JSONDict) -> None:
+    """Raises InvalidRequest unless they are absent, or fit the stream that is asked for."""
     options = body.get("stream_options")
     if options is None:
         return
@@ -183,7 +194,7 @@ def _check_stream_options(body: JSONDict) -> None:
         refuse("stream_options", "is only allowed when 'stream' is true")
     for name, value in options.items():
         if name.startswith("include_") and value is not None:
-            _boolean(value, f"stream_options.{name}")
+            boolean(value, f"stream_options.{name}")
 
 
 def _check_tools(body: JSONDict) -> None:
@@ -240,13 +251,19 @@ def _check_allowed_tools(allowed: object) -> None:
         pass
 
 
-def _refuse_unbounded(body: JSONDict) -> None:
+def refuse_unbounded(
+    body: JSONDict, *, maximum: str = _MAXIMUM, allowed: tuple[str, ...] = ()
+) -> None:
+    """Raises UnsupportedParameter for what would cost more than the hold.
+
+    `maximum`: the format's own word for the most output tokens; `allowed`: words of the format's.
+    """
     for name, advice in _UNBOUNDED.items():
         if body.get(name) not in (None, False):
             _unsupported(name, advice)
     for name, ours in _OTHER_WORDS.items():
-        if body.get(name) is not None:
-            _unsupported(name, f"use '{ours}' instead")
+        if body.get(name) is not None and name not in allowed:
+            _unsupported(name, f"use '{maximum if ours == _MAXIMUM else ours}' instead")
 
 
 def _unsupported(name: str, advice: str) -> NoReturn:

@@ -1,22 +1,26 @@
 """Admission: price, quote, place the hold. After it, the money for the call is reserved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from modelbridge import clock, ids, jsonio
 from modelbridge.catalog.routes import Catalog, Offer, Offered
 from modelbridge.errors import (
+    AddressNotAllowed,
     BridgeError,
     BudgetInFlight,
     InsufficientBalance,
+    InvalidRequest,
     MaxTokensUnaffordable,
     ModelNotAllowed,
     ModelNotFound,
     ModelNotPriced,
     SpendingLimitReached,
 )
-from modelbridge.gateway import bounds
+from modelbridge.gateway import bounds, kinds
 from modelbridge.gateway.call import Call
 from modelbridge.gateway.charge import Charge, insert_attempt
+from modelbridge.gateway.kinds import CHAT, KINDS, Kind
 from modelbridge.gateway.services import Gateway
 from modelbridge.identity.callers import Caller
 from modelbridge.ledger import holds, sql
@@ -31,11 +35,13 @@ from modelbridge.money import (
     format_amount,
 )
 from modelbridge.store.statements import Cursor
-from modelbridge.wire.chat import ChatRequest, asked_maximum
+from modelbridge.wire.target import KindName
 
 LEAST_TOKENS = 16
 OPEN_ENDED_TOKENS = 4_096
 TYPICAL_TOKENS_PER_BYTE = (6, 10)
+SUGGESTIONS = 5
+_USUAL = ("chat", "completions")
 
 
 def choose(catalog: Catalog, caller: Caller, model: str) -> Offered:
@@ -47,6 +53,41 @@ def choose(catalog: Catalog, caller: Caller, model: str) -> Offered:
     return offered
 
 
+def choose_for(kind: Kind, catalog: Catalog, caller: Caller, model: str) -> Offered:
+    """The targets of a model that can be asked for calls of that kind.
+
+    Raises ModelNotFound, ModelNotAllowed, or InvalidRequest if there is no such target.
+    """
+    offered = choose(catalog, caller, model)
+    fitting = tuple(offer for offer in offered.offers if kind.name in offer.kinds)
+    if not fitting:
+        others = frozenset().union(*(offer.kinds for offer in offered.offers))
+        raise other_kind(catalog, kind, model, others)
+    return offered if len(fitting) == len(offered.offers) else replace(offered, offers=fitting)
+
+
+def spoken_in(offered: Offered, dialect: str) -> Offered:
+    """The same targets; one that also speaks the client's dialect is asked in that first."""
+    offers: list[Offer] = []
+    for offer in offered.offers:
+        if dialect in offer.target.quirks.speaks:
+            offers.append(replace(offer, target=replace(offer.target, dialect=dialect)))
+        offers.append(offer)
+    return offered if len(offers) == len(offered.offers) else replace(offered, offers=tuple(offers))
+
+
+def other_kind(
+    catalog: Catalog, kind: Kind, model: str, others: frozenset[KindName]
+) -> InvalidRequest:
+    """The 400 of a model that is for something else; `others` is what it is for."""
+    words = " and ".join(KINDS[name].words for name in sorted(others)) or "nothing here"
+    names = catalog.names(kind.name)[:SUGGESTIONS]
+    hint = f" Models for that: {', '.join(names)}." if names and kind.name not in _USUAL else ""
+    return InvalidRequest(
+        f"The model {model!r} is not for {kind.words}; it is for {words}.{hint}", param="model"
+    )
+
+
 def refuse_other_models(caller: Caller, model: str) -> None:
     """Raises ModelNotAllowed unless the key's list of models has this one."""
     if not caller.may_call(model):
@@ -54,6 +95,15 @@ def refuse_other_models(caller: Caller, model: str) -> None:
             f"This API key may not call the model {model!r}. Its list of models is set where the "
             "key is managed.",
             param="model",
+        )
+
+
+def refuse_other_addresses(caller: Caller, address: str) -> None:
+    """Raises AddressNotAllowed unless the key may be used from that IP address."""
+    if not caller.may_come_from(address):
+        raise AddressNotAllowed(
+            f"This API key may not be used from {address or 'an unknown address'}. Its list of "
+            "addresses is set where the key is managed."
         )
 
 
@@ -67,14 +117,15 @@ def not_found(catalog: Catalog, caller: Caller, model: str) -> ModelNotFound:
     )
 
 
-def admit(gateway: Gateway, call: Call, request: ChatRequest) -> Charge:
+def admit(gateway: Gateway, call: Call, request: Any) -> Charge:
     """The hold for this call stands, with the row of its first attempt.
 
     Waits for money that other calls hold, at most as long as the settings say. Raises the errors
     of routing and of money.
     """
-    catalog = gateway.catalog.at(call.caller.catalog_version)
-    quote = quote_for(catalog, choose(catalog, call.caller, call.model), request)
+    catalog, kind = gateway.catalog.at(call.caller.catalog_version), kinds.of(call)
+    offered = choose_for(kind, catalog, call.caller, call.model)
+    quote = quote_for(catalog, spoken_in(offered, call.front.NAME), request, kind)
     until = clock.monotonic() + gateway.settings.budget_wait_seconds
     while True:
         try:
@@ -146,6 +197,8 @@ class Quote:
             return asked
         if needed <= funds.if_freed:
             raise _in_flight(funds)
+        if not asked:
+            raise _exhausted(funds, needed)
         affordable = self.affordable(funds.if_freed)
         if affordable < self.least:
             raise self._refusal(funds)
@@ -162,7 +215,7 @@ class Quote:
         return _exhausted(funds, self.nanos(self.least))
 
 
-def quote_for(catalog: Catalog, offered: Offered, request: ChatRequest) -> Quote:
+def quote_for(catalog: Catalog, offered: Offered, request: Any, kind: Kind = CHAT) -> Quote:
     """What the request can cost here. Raises ModelNotPriced, or what cannot be bounded."""
     offers = tuple(offer for offer in offered.offers if offer.price is not None)
     if not offers:
@@ -171,15 +224,15 @@ def quote_for(catalog: Catalog, offered: Offered, request: ChatRequest) -> Quote
             "key. Ask the operator to set one (flask model add … --input USD --output USD).",
             param="model",
         )
-    size = bounds.measure(request)
-    asked = asked_maximum(request)
-    most = min(offer.max_output for offer in offers)
+    size = kind.measure(request)
+    asked = kind.asked_maximum(request)
+    most = min(offer.max_output for offer in offers) if asked != 0 else 0
     return Quote(
         offers=offers,
         flats=tuple(_flat(offer, size) for offer in offers),
         fx_version=catalog.fx_version,
         aud_per_usd_nanos=catalog.aud_per_usd_nanos,
-        choices=bounds.choices(request),
+        choices=kind.choices(request),
         asked=asked,
         most_output=most,
         room=min(_room(offer, size) for offer in offers),
@@ -205,7 +258,8 @@ def _room(offer: Offer, size: bounds.Size) -> int:
     if offer.context_window is None:
         return MAX_NANOS
     some, of = TYPICAL_TOKENS_PER_BYTE
-    return max(LEAST_TOKENS, offer.context_window - size.text_tokens * some // of)
+    longest = size.text_tokens if size.longest_tokens is None else size.longest_tokens
+    return max(LEAST_TOKENS, offer.context_window - longest * some // of)
 
 
 def _place(gateway: Gateway, call: Call, quote: Quote) -> Charge:

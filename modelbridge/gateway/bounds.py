@@ -6,30 +6,39 @@ each field what is done.
 """
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelbridge import jsonio
 from modelbridge.errors import UnsupportedParameter
+from modelbridge.jsonio import JSONDict
 from modelbridge.wire.chat import ChatRequest, Message
 
+BYTES_PER_TOKEN = 4
 TEMPLATE_TOKENS = 256
 MESSAGE_TOKENS = 16
 TOOL_TOKENS = 64
 TOOLS_TOKENS = 2_048
 TEXT_PARTS = frozenset({"text", "refusal", "thinking", "redacted_thinking"})
-IMAGE_TOKENS = {"anthropic": 5_000, "openai": 16_000}
+IMAGE_TOKENS = {"anthropic": 5_000, "openai": 16_000, "openai_responses": 16_000}
 IMAGE_TOKENS_ANYWHERE = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What was counted in a request. `unbounded`: the param of a part that bytes cannot bound."""
+    """What was counted in a request. `unbounded`: the param of a part that bytes cannot bound.
+
+    `texts`: how many texts have the context window for themselves, each; `longest_tokens` is the
+    largest of them (None: there is one).
+    """
 
     text_tokens: int
     text_bytes: int
-    images: int
-    unbounded: str | None
-    cache_writes: bool
+    images: int = 0
+    unbounded: str | None = None
+    cache_writes: bool = False
+    texts: int = 1
+    longest_tokens: int | None = None
 
     def bound(self, provider: str, model: str, context_window: int | None) -> int:
         """Most input tokens at this provider: never more than the context window holds.
@@ -49,11 +58,11 @@ class Size:
         if "4o-mini" in model:
             each = IMAGE_TOKENS_ANYWHERE  # its tiles count 5,667 tokens each
         tokens = self.text_tokens + self.images * each
-        return tokens if context_window is None else min(tokens, context_window)
+        return tokens if context_window is None else min(tokens, context_window * self.texts)
 
 
 def measure(request: ChatRequest) -> Size:
-    """Count what the input bound is made of."""
+    """Count what the input bound of a chat is made of."""
     media = _Media()
     lean = [media.taken_from(number, message) for number, message in enumerate(request["messages"])]
     text = jsonio.dumps({**request, "messages": lean}).decode()
@@ -64,6 +73,26 @@ def measure(request: ChatRequest) -> Size:
         tokens += TOOLS_TOKENS + TOOL_TOKENS * len(tools) + len(jsonio.dumps(tools)) // 4
     marked = media.marked or '"cache_control"' in text
     return Size(tokens, text_bytes, media.images, media.unbounded, marked)
+
+
+def measure_texts(texts: Sequence[str | list[int]], rest: JSONDict) -> Size:
+    """Count texts that are no chat, each by itself; a list of tokens is as many as it has.
+
+    `rest` are the request's other fields, which count whole: some servers put them before a text.
+    """
+    sizes = [_bytes(text) if isinstance(text, str) else len(text) for text in texts]
+    around = _bytes(jsonio.dumps(rest).decode())
+    # What is reckoned from bytes, an estimate of them included, takes a token for four.
+    text_bytes = sum(
+        size if isinstance(text, str) else size * BYTES_PER_TOKEN
+        for text, size in zip(texts, sizes, strict=True)
+    )
+    return Size(
+        text_tokens=sum(sizes) + around + TEMPLATE_TOKENS + MESSAGE_TOKENS * len(texts),
+        text_bytes=text_bytes,
+        texts=len(texts),
+        longest_tokens=max(sizes) + around + TEMPLATE_TOKENS + MESSAGE_TOKENS,
+    )
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from modelbridge import clock, ids
-from modelbridge.dialects.base import Front
+from modelbridge.dialects.base import Face
 from modelbridge.identity.callers import Caller
 from modelbridge.jsonio import JSONDict
 from modelbridge.money import format_amount
@@ -21,11 +21,13 @@ class Call:
     """A call under way.
 
     `client_gone` tells whether the client has hung up. `idempotency`: its Idempotency-Key and the
-    SHA-256 of its body. `notes` are response headers that the gateway wants sent.
+    SHA-256 of its body. `notes` are response headers that the gateway wants sent. `tokens_taken`:
+    what its key's limit of tokens a minute has counted for it so far. `added_micros`: what the
+    bridge itself took, until it sent the call on and to settle it.
     """
 
     caller: Caller
-    front: Front
+    front: Face
     endpoint: str
     body: JSONDict
     client_gone: Callable[[], bool] = _never
@@ -37,8 +39,10 @@ class Call:
     stream: bool = False
     output_cap: int | None = None
     first_byte_micros: int | None = None
+    added_micros: int = 0
     notes: dict[str, str] = field(default_factory=dict)
     journaled: bool = False
+    tokens_taken: int = 0
 
     def micros_so_far(self) -> int:
         """Microseconds since the call came in."""
@@ -59,6 +63,7 @@ class Call:
             id=f"chatcmpl-{self.id.removeprefix('req_')}",
             model=self.model,
             created=clock.to_micros(self.started_at) // 1_000_000,
+            asked=self.body,
         )
 
 

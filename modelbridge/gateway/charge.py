@@ -92,7 +92,8 @@ class Charge:
                 end_attempt(cursor, self.call.id, self.number, self.upstream_status, finish)
                 journal.write(cursor, self.call, receipt, finish=finish, error=error)
 
-        self._resolve(unit)
+        self.gateway.rates.count_used(self.call, usage)
+        self._resolve(unit, error, usage, charged)
         self.call.note_cost(charged)
         return charged
 
@@ -105,7 +106,7 @@ class Charge:
                 receipt = self._receipt(Usage(), "none", None)
                 journal.write(cursor, self.call, receipt, finish="failed", error=error)
 
-        self._resolve(unit)
+        self._resolve(unit, error)
 
     def forget_outcome(
         self,
@@ -121,7 +122,7 @@ class Charge:
                 receipt = self._receipt(Usage(), "none", None)
                 journal.write(cursor, self.call, receipt, finish="failed", error=error)
 
-        self._resolve(unit)
+        self._resolve(unit, error)
 
     def abandon(
         self,
@@ -178,7 +179,14 @@ class Charge:
             upstream_model=self.offer.target.model,
         )
 
-    def _resolve(self, unit: Callable[[Cursor], None]) -> None:
+    def _resolve(
+        self,
+        unit: Callable[[Cursor], None],
+        error_told: BridgeError | None,
+        usage: Usage | None = None,
+        charged: int | None = None,
+    ) -> None:
+        begun = clock.monotonic()
         try:
             self.gateway.database.submit(unit)
             self.resolved = True
@@ -190,6 +198,14 @@ class Charge:
             raise
         finally:
             self.gateway.money_freed.signal()
+            self.call.added_micros += round((clock.monotonic() - begun) * 1_000_000)
+            self.gateway.meters.call_ended(
+                self.call,
+                journal.status_of(self.call, error_told),
+                upstream=self.offer.target.upstream,
+                usage=usage,
+                cost_nanos=charged,
+            )
 
 
 def finish_of(error: BridgeError | None) -> str:

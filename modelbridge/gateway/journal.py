@@ -108,7 +108,6 @@ def write(
 
     `finish`: answered, failed, refused, client_left or revoked.
     """
-    head_sent = call.stream and call.first_byte_micros is not None
     _INSERT.run(
         cursor,
         id=call.id,
@@ -122,7 +121,7 @@ def write(
         started_at=clock.to_micros(call.started_at),
         duration_micros=call.micros_so_far(),
         first_byte_micros=call.first_byte_micros,
-        status=200 if error is None or head_sent else error.status,
+        status=status_of(call, error),
         error_code=error.code if error else None,
         finish=finish,
         output_cap=call.output_cap,
@@ -141,6 +140,12 @@ def write(
         calls=1,
         errors=int(error is not None and finish != "client_left"),
     )
+
+
+def status_of(call: Call, error: BridgeError | None) -> int:
+    """The HTTP status that the client was told."""
+    head_sent = call.stream and call.first_byte_micros is not None
+    return 200 if error is None or head_sent else error.status
 
 
 def resolve(cursor: Cursor, hold: Hold, receipt: Receipt, time_zone: str) -> None:
@@ -262,6 +267,8 @@ def write_later(
     """A call without money (refused, or of a test key) gets its row with the next commit."""
     if not call.journaled:
         call.journaled = True
+        served = "sandbox" if call.caller.is_test and finish != "refused" else ""
+        gateway.meters.call_ended(call, status_of(call, error), upstream=served)
         gateway.database.enqueue(
             lambda cursor: write(cursor, call, Receipt(), finish=finish, error=error)
         )

@@ -12,18 +12,17 @@ Between the hold and its resolution an ExitStack owns it, or a StreamBody; never
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Protocol
+from typing import Any, Protocol
 
 from modelbridge.errors import UpstreamError
 from modelbridge.gateway import practice
 from modelbridge.gateway.admission import admit
 from modelbridge.gateway.call import Answer, Call
 from modelbridge.gateway.charge import Charge
-from modelbridge.gateway.relay import Relay, open_relay
+from modelbridge.gateway.relay import WholeRelay, open_relay, open_whole
 from modelbridge.gateway.sending import Sent, send
 from modelbridge.gateway.services import Gateway
 from modelbridge.gateway.streaming import StreamBody
-from modelbridge.wire.chat import ChatRequest
 
 MAX_REPLY_BYTES = 64 * 2**20
 
@@ -40,7 +39,7 @@ class Body(Protocol):
 
 def complete(gateway: Gateway, call: Call) -> Answer:
     """Make a call that is answered in one piece."""
-    request = _read(call)
+    request = _read(gateway, call)
     if call.caller.is_test:
         return practice.complete(gateway, call, request)
     with ExitStack() as undo:
@@ -48,7 +47,7 @@ def complete(gateway: Gateway, call: Call) -> Answer:
         undo.push(charge.abandon)
         sent = send(gateway, call, request, charge)
         undo.callback(sent.close)
-        relay = open_relay(call, request, charge.offer.target)
+        relay = open_whole(call, request, charge.offer.target)
         body = relay.whole(sent.exchange.read_all(MAX_REPLY_BYTES))
         _settle_whole(charge, relay)
         return Answer(body)
@@ -56,7 +55,7 @@ def complete(gateway: Gateway, call: Call) -> Answer:
 
 def stream(gateway: Gateway, call: Call) -> Body:
     """Make a call that is answered piece by piece; the body owns the charge from here on."""
-    request = _read(call)
+    request = _read(gateway, call)
     if call.caller.is_test:
         return practice.stream(gateway, call, request)
     with ExitStack() as undo:
@@ -71,13 +70,15 @@ def stream(gateway: Gateway, call: Call) -> Body:
         return body
 
 
-def _read(call: Call) -> ChatRequest:
+def _read(gateway: Gateway, call: Call) -> Any:
+    """The canonical request of the call's kind."""
     request = call.front.read_request(call.body)
     call.model = request["model"]
+    gateway.rates.take_tokens(call, request)
     return request
 
 
-def _settle_whole(charge: Charge, relay: Relay) -> None:
+def _settle_whole(charge: Charge, relay: WholeRelay) -> None:
     meter = relay.meter
     if meter.usage is not None:
         charge.settle(meter.usage, "reported")

@@ -8,12 +8,11 @@ no sign that the upstream answered. Either way it is flagged for the administrat
 import logging
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, or_, select
 
-from modelbridge import clock
+from modelbridge import clock, jsonio
 from modelbridge.errors import BridgeError
 from modelbridge.gateway import journal
 from modelbridge.gateway.charge import estimate
@@ -21,10 +20,71 @@ from modelbridge.gateway.journal import Receipt
 from modelbridge.gateway.services import Gateway
 from modelbridge.ledger import holds
 from modelbridge.money import Price, Usage, cost_nanos
-from modelbridge.store.statements import Cursor
-from modelbridge.store.tables import Account, Attempt, FxVersion, Hold, PriceVersion
+from modelbridge.store.statements import Cursor, Statement
+from modelbridge.store.tables import Account, Attempt, FxVersion, Hold, PriceVersion, table
 
 SWEEP_SECONDS = 1.0
+MOST_AT_ONCE = 500
+_holds, _accounts, _rates = table(Hold), table(Account), table(FxVersion)
+_attempts, _prices = table(Attempt), table(PriceVersion)
+
+
+class _Due(NamedTuple):
+    """An unknown hold whose grace is over, as the statement below reads it."""
+
+    id: str
+    call_id: str
+    account_id: str
+    key_id: str
+    user_id: str | None
+    endpoint: str
+    model: str
+    stream: int
+    amount_nanos: int
+    fx_version: int
+    admitted_at: int
+    evidence: str | None
+    time_zone: str
+    aud_per_usd_nanos: int
+
+
+class _Try(NamedTuple):
+    """The newest attempt of a hold, as the statement below reads it."""
+
+    upstream_id: str
+    upstream_model: str
+    price_version: str
+    price: str
+
+
+_DUE = Statement(  # since later than now: the clock was set back, so it is long ago
+    select(
+        *(_holds.c[name] for name in _Due._fields[:-2]),
+        _accounts.c.time_zone,
+        _rates.c.aud_per_usd_nanos,
+    )
+    .join(_accounts, _accounts.c.id == _holds.c.account_id)
+    .join(_rates, _rates.c.version == _holds.c.fx_version)
+    .where(
+        _holds.c.state == "unknown",
+        or_(
+            _holds.c.unknown_since <= bindparam("until"), _holds.c.unknown_since > bindparam("now")
+        ),
+    )
+    .limit(MOST_AT_ONCE)
+)
+_NEWEST_ATTEMPT = Statement(
+    select(
+        _attempts.c.upstream_id,
+        _attempts.c.upstream_model,
+        _attempts.c.price_version,
+        _prices.c.price,
+    )
+    .join(_prices, _prices.c.id == _attempts.c.price_version)
+    .where(_attempts.c.hold_id == bindparam("hold_id"))
+    .order_by(_attempts.c.number.desc())
+    .limit(1)
+)
 _log = logging.getLogger("modelbridge.gateway")
 
 
@@ -42,14 +102,10 @@ def sweep(gateway: Gateway) -> int:
     """Resolve the unknown holds whose grace is over; returns how many."""
     retry_unsettled(gateway)
     grace_micros = round(gateway.settings.hold_grace_seconds * 1_000_000)
-    now = clock.now()
-    until = clock.from_micros(clock.to_micros(now) - grace_micros)
-    since = Hold.unknown_since
-    with gateway.database.reading() as session:
-        due = session.scalars(  # later than now: the clock was set back, so it is long ago
-            select(Hold).where(Hold.state == "unknown", or_(since <= until, since > now)).limit(500)
-        ).all()
-        verdicts = [(hold, _reckon(session, hold)) for hold in due]
+    now = clock.now_micros()
+    with gateway.database.cursor() as cursor:
+        rows = _DUE.rows(cursor, until=now - grace_micros, now=now)
+        verdicts = [(hold, _reckon(cursor, hold)) for hold in (_Due(*row) for row in rows)]
     for hold, verdict in verdicts:
         gateway.database.submit(lambda cursor, h=hold, v=verdict: _resolve(cursor, h, v))  # type: ignore[misc]
         gateway.money_freed.signal()
@@ -76,22 +132,18 @@ class _Verdict:
     """What an unknown hold comes to; without usage it is void."""
 
     usage: Usage | None
-    attempt: Attempt | None
+    attempt: _Try | None
     cost_nanos: int
-    time_zone: str
 
 
-def _reckon(session: Session, hold: Hold) -> _Verdict:
-    attempt = session.scalars(
-        select(Attempt).where(Attempt.hold_id == hold.id).order_by(Attempt.number.desc()).limit(1)
-    ).first()
-    time_zone = session.get_one(Account, hold.account_id).time_zone
-    usage = _usage_from(hold.evidence)
+def _reckon(cursor: Cursor, hold: _Due) -> _Verdict:
+    row = _NEWEST_ATTEMPT.row(cursor, hold_id=hold.id)
+    attempt = _Try(*row) if row else None
+    usage = _usage_from(jsonio.loads(hold.evidence) if hold.evidence else None)
     if usage is None or attempt is None:
-        return _Verdict(None, attempt, 0, time_zone)
-    price = Price.from_json(session.get_one(PriceVersion, attempt.price_version).price)
-    rate = session.get_one(FxVersion, hold.fx_version).aud_per_usd_nanos
-    return _Verdict(usage, attempt, cost_nanos(usage, price, rate), time_zone)
+        return _Verdict(None, attempt, 0)
+    price = Price.from_json(jsonio.loads(attempt.price))
+    return _Verdict(usage, attempt, cost_nanos(usage, price, hold.aud_per_usd_nanos))
 
 
 def _usage_from(evidence: dict[str, Any] | None) -> Usage | None:
@@ -101,7 +153,7 @@ def _usage_from(evidence: dict[str, Any] | None) -> Usage | None:
     return estimate(known, evidence["input_bytes"], evidence["output_bytes"])
 
 
-def _resolve(cursor: Cursor, hold: Hold, verdict: _Verdict) -> None:
+def _resolve(cursor: Cursor, hold: _Due, verdict: _Verdict) -> None:
     """A unit of the writer: the hold is posted or void, and its call's row says so."""
     charged: int | None = None
     if verdict.usage is None:
@@ -122,7 +174,22 @@ def _resolve(cursor: Cursor, hold: Hold, verdict: _Verdict) -> None:
         upstream_id=verdict.attempt.upstream_id if verdict.attempt else None,
         upstream_model=verdict.attempt.upstream_model if verdict.attempt else None,
     )
-    journal.resolve(cursor, hold, receipt, verdict.time_zone)
+    journal.resolve(cursor, _lost_call(hold), receipt, hold.time_zone)
+
+
+def _lost_call(hold: _Due) -> Hold:
+    """What the journal needs of the hold."""
+    return Hold(
+        id=hold.id,
+        call_id=hold.call_id,
+        account_id=hold.account_id,
+        key_id=hold.key_id,
+        user_id=hold.user_id,
+        endpoint=hold.endpoint,
+        model=hold.model,
+        stream=bool(hold.stream),
+        admitted_at=clock.from_micros(hold.admitted_at),
+    )
 
 
 class Sweeper:

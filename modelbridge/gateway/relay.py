@@ -5,15 +5,16 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
-from modelbridge.dialects.base import Front, UpstreamDialect
-from modelbridge.dialects.registry import UPSTREAM_DIALECTS
+from modelbridge.dialects.base import Front, Plain, UpstreamDialect
+from modelbridge.dialects.registry import PLAINS, READERS, UPSTREAM_DIALECTS
 from modelbridge.errors import BridgeError, UpstreamError
+from modelbridge.gateway import kinds
 from modelbridge.gateway.call import Call
 from modelbridge.jsonio import dumps, loads
 from modelbridge.money import Usage
-from modelbridge.wire.chat import ChatRequest, wants_usage
+from modelbridge.wire.chat import wants_usage
 from modelbridge.wire.reply import (
     Finish,
     ReasoningDelta,
@@ -52,13 +53,17 @@ class Meter:
         return self.done or self.finished
 
 
-class Relay(Protocol):
-    """One reply on its way back."""
+class WholeRelay(Protocol):
+    """One reply on its way back, in one piece."""
 
     meter: Meter
 
     def whole(self, body: bytes) -> bytes:
         """The client's body for a complete reply. Raises UpstreamError if it is not one."""
+
+
+class Relay(WholeRelay, Protocol):
+    """One reply on its way back, in one piece or frame by frame."""
 
     def frame(self, frame: Frame) -> bytes:
         """Bytes for the client now; what must wait for the settlement is kept."""
@@ -70,12 +75,36 @@ class Relay(Protocol):
         """After the settlement: what was kept, with the cost in it, and the format's end."""
 
 
-def open_relay(call: Call, request: ChatRequest, target: Target) -> Relay:
+def open_whole(call: Call, request: Any, target: Target) -> WholeRelay:
+    """The way back of an answer in one piece."""
+    plain = PLAINS.get(call.front.NAME)
+    return PlainRelay(plain, request) if plain else open_relay(call, request, target)
+
+
+def open_relay(call: Call, request: Any, target: Target) -> Relay:
     """The same format on both sides: pass the bytes on. Else translate."""
-    if target.dialect == call.front.NAME:
-        return Passthrough(call.front, include_usage=wants_usage(request))
-    dialect = UPSTREAM_DIALECTS[target.dialect]
-    return Translation(call.front, dialect, call.head(), include_usage=wants_usage(request))
+    front = cast(Front, call.front)  # the other faces are plain, and never stream
+    sent_as = kinds.of(call).format_at(target)
+    if sent_as == front.NAME:
+        return Passthrough(front, include_usage=wants_usage(request))
+    dialect = UPSTREAM_DIALECTS[sent_as]
+    return Translation(front, dialect, call.head(), include_usage=wants_usage(request))
+
+
+class PlainRelay:
+    """An answer that is not said in tokens: read whole, and handed on as the client asked for."""
+
+    def __init__(self, plain: Plain, request: Any) -> None:
+        self.meter = Meter()
+        self._plain, self._request = plain, request
+
+    def whole(self, body: bytes) -> bytes:
+        """The answer, with its usage taken note of."""
+        told, usage = self._plain.read_answer(body, self._request)
+        meter = self.meter
+        meter.usage, meter.final = usage, usage is not None
+        meter.finished = meter.done = True
+        return told
 
 
 class Passthrough:
@@ -102,7 +131,7 @@ class Passthrough:
         if not isinstance(reply, dict) or reply.get("error") is not None:
             raise _not_a_reply()
         if not meter.final:
-            meter.output_bytes = _text_bytes(UPSTREAM_DIALECTS[self._front.NAME].read_reply(reply))
+            meter.output_bytes = _text_bytes(READERS[self._front.NAME](reply))
         meter.finished = meter.done = True
         return body
 

@@ -1,15 +1,16 @@
 """Sending: the targets of a call in their order, until one says yes."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from modelbridge.dialects.registry import UPSTREAM_DIALECTS
 from modelbridge.errors import BridgeError, UpstreamError
+from modelbridge.gateway import kinds
 from modelbridge.gateway.call import Call
 from modelbridge.gateway.charge import Charge
 from modelbridge.gateway.flights import ClientLeft, Flight
 from modelbridge.gateway.services import Gateway
 from modelbridge.upstream.client import Exchange
-from modelbridge.wire.chat import ChatRequest
 from modelbridge.wire.target import WireRequest
 
 MAX_ERROR_BYTES = 64 * 1024
@@ -30,7 +31,7 @@ class Sent:
         self.exchange.close()
 
 
-def send(gateway: Gateway, call: Call, request: ChatRequest, charge: Charge) -> Sent:
+def send(gateway: Gateway, call: Call, request: Any, charge: Charge) -> Sent:
     """The first target that accepts the call has it.
 
     Another is tried only after a refusal that cost nothing. Raises the last target's error.
@@ -40,19 +41,17 @@ def send(gateway: Gateway, call: Call, request: ChatRequest, charge: Charge) -> 
         try:
             return _try(gateway, call, charge, wire_request)
         except UpstreamError as error:
-            if error.refused:
-                rest = error.retry_after or REST_SECONDS
-                gateway.health.failed(charge.offer.target.upstream_id, rest)
+            if error.refused or error.status >= 500:
+                rest = (error.retry_after or REST_SECONDS) if error.refused else 0.0
+                gateway.health.failed(charge.offer.target.upstream_id, rest, error.code or "")
             if not error.refused or charge.number == len(charge.offers) or call.client_gone():
                 raise
             charge.next_attempt(error.code or "refused")
 
 
-def _build(call: Call, request: ChatRequest, charge: Charge) -> WireRequest:
+def _build(call: Call, request: Any, charge: Charge) -> WireRequest:
     target = charge.offer.target
-    wire_request = UPSTREAM_DIALECTS[target.dialect].build_request(
-        request, target, charge.output_cap
-    )
+    wire_request = kinds.of(call).build_request(request, target, charge.output_cap)
     if wire_request.dropped:
         call.notes["x-modelbridge-dropped"] = ", ".join(wire_request.dropped)
     else:
@@ -69,6 +68,8 @@ def _try(gateway: Gateway, call: Call, charge: Charge, wire_request: WireRequest
     gateway.flights.add(flight)
     sent = Sent(gateway, exchange, flight)
     try:
+        if charge.number == 1:
+            call.added_micros = call.micros_so_far()
         exchange.start()
         charge.upstream_status = exchange.status
         if exchange.status != 200:

@@ -8,12 +8,23 @@ from modelbridge.gateway.call import Call
 from modelbridge.gateway.services import Gateway
 
 
-def take_slot(gateway: Gateway) -> None:
-    """A slot is the caller's, who gives it back. Raises Overloaded at once if there is none."""
+def take_slot(gateway: Gateway, call: Call) -> None:
+    """A slot is the call's until `give_back`.
+
+    Raises Overloaded at once if there is none, RateLimited if its key has too many calls already.
+    """
     if gateway.draining.is_set():
         raise Overloaded("This bridge is shutting down. Try again in a moment.", retry_after=2)
+    gateway.rates.enter(call)
     if not gateway.slots.acquire():
+        gateway.rates.leave(call)
         raise Overloaded("All workers are busy. Try again in a moment.", retry_after=1)
+
+
+def give_back(gateway: Gateway, call: Call) -> None:
+    """The call's slot is free."""
+    gateway.slots.release()
+    gateway.rates.leave(call)
 
 
 def stream(gateway: Gateway, call: Call) -> "SlottedBody":
@@ -21,16 +32,16 @@ def stream(gateway: Gateway, call: Call) -> "SlottedBody":
     try:
         body = pipeline.stream(gateway, call)
     except BaseException:
-        gateway.slots.release()
+        give_back(gateway, call)
         raise
-    return SlottedBody(body, gateway)
+    return SlottedBody(body, gateway, call)
 
 
 class SlottedBody:
     """A stream that gives its slot back when it is closed."""
 
-    def __init__(self, body: pipeline.Body, gateway: Gateway) -> None:
-        self._body, self._gateway = body, gateway
+    def __init__(self, body: pipeline.Body, gateway: Gateway, call: Call) -> None:
+        self._body, self._gateway, self._call = body, gateway, call
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -44,4 +55,4 @@ class SlottedBody:
         try:
             self._body.close()
         finally:
-            self._gateway.slots.release()
+            give_back(self._gateway, self._call)

@@ -8,6 +8,8 @@ from sqlalchemy import and_, bindparam, case, select
 
 from modelbridge import clock, ids, jsonio
 from modelbridge.errors import InvalidApiKey, refuse_dead_key
+from modelbridge.identity import networks
+from modelbridge.identity.rates import NO_RATES, Rates
 from modelbridge.store.statements import Cursor, Statement
 from modelbridge.store.tables import (
     Account,
@@ -29,7 +31,8 @@ class Caller:
     """A living key. `models`: the names that it may call, or None for all.
 
     `time_zone` is the account's: days of its usage begin there at midnight. `catalog_version` is
-    the catalogue's at this moment, read in the same statement.
+    the catalogue's at this moment, read in the same statement. `rates`: its limits of pace, None
+    if it has none. `networks`: from where it may be used, as JSON; None for everywhere.
     """
 
     key_id: str
@@ -39,6 +42,12 @@ class Caller:
     models: frozenset[str] | None
     time_zone: str
     catalog_version: int
+    rates: Rates | None = None
+    networks: str | None = None
+
+    def may_come_from(self, address: str) -> bool:
+        """Whether the key may be used from that IP address; an unknown one is in no list."""
+        return self.networks is None or networks.contains(self.networks, address)
 
     def may_call(self, model: str) -> bool:
         """Whether the key's list of models has this one."""
@@ -57,6 +66,10 @@ class _Row(NamedTuple):
     left_team: int
     time_zone: str | None
     catalog_version: int
+    calls_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrent_calls: int | None
+    allowed_addresses: str | None
 
 
 _LEFT_TEAM = case(
@@ -90,6 +103,10 @@ _CALLER = select(
     _LEFT_TEAM,
     _accounts.c.time_zone,
     select(table(CatalogState).c.version).scalar_subquery(),
+    _keys.c.calls_per_minute,
+    _keys.c.tokens_per_minute,
+    _keys.c.concurrent_calls,
+    _keys.c.allowed_addresses,
 ).select_from(_KEY_AND_PERSON.outerjoin(_accounts, _accounts.c.id == _keys.c.account_id))
 _BY_SHA256 = Statement(_CALLER.where(_keys.c.sha256 == bindparam("sha256")))
 _BY_OWN_ID = Statement(
@@ -129,6 +146,7 @@ def find_own_caller(cursor: Cursor, user_id: str, key_id: str) -> Caller | None:
 def _living(row: _Row, now: int) -> Caller:
     """Raises ApiKeyRevoked or ApiKeyExpired."""
     refuse_dead_key(row.revoked_at, row.expires_at, row.disabled_at, bool(row.left_team), now)
+    rates = Rates(row.calls_per_minute, row.tokens_per_minute, row.concurrent_calls)
     return Caller(
         key_id=row.key_id,
         account_id=row.account_id,
@@ -137,6 +155,8 @@ def _living(row: _Row, now: int) -> Caller:
         models=frozenset(jsonio.loads(row.models)) if row.models else None,
         time_zone=row.time_zone or "UTC",
         catalog_version=row.catalog_version,
+        rates=rates if rates != NO_RATES else None,
+        networks=row.allowed_addresses,
     )
 
 

@@ -15,7 +15,8 @@ from sqlalchemy import ColumnElement, Select, and_, false, or_, select, update
 from sqlalchemy.orm import Session
 
 from modelbridge import clock, ids
-from modelbridge.identity import permissions
+from modelbridge.identity import networks, permissions
+from modelbridge.identity.rates import NO_RATES, Rates, check_rates
 from modelbridge.money import MAX_NANOS
 from modelbridge.store.tables import ApiKey, Membership, RetiredSecret, User
 
@@ -50,10 +51,13 @@ def create_key(
     window: str,
     expires_at: datetime | None,
     models: Sequence[str] | None,
+    rates: Rates = NO_RATES,
+    addresses: Sequence[str] = (),
 ) -> NewKey:
     """A new key is in the database; its secret is in what comes back and nowhere else.
 
-    `models` None: every model. Raises ValueError, naming the field, for what cannot be.
+    `models` None: every model; no `addresses`: from everywhere. Raises ValueError, naming the
+    field, for what cannot be.
     """
     if account_id is None and not test:
         raise ValueError("account: a live key needs an account that pays for it")
@@ -75,6 +79,7 @@ def create_key(
         revoked_at=None,
         last_used_at=None,
     )
+    _set_pace(row, rates, addresses)
     session.add(row)
     session.flush()
     return NewKey(row, secret)
@@ -148,8 +153,10 @@ def change(
     name: str,
     expires_at: datetime | None,
     models: Sequence[str] | None,
+    rates: Rates,
+    addresses: Sequence[str],
 ) -> None:
-    """The key has that name, expiry and list of models from its next call on.
+    """The key has that name, expiry, list of models, pace and networks from its next call on.
 
     An expiry that stays what it was may be over. Raises ValueError naming the field.
     """
@@ -159,6 +166,7 @@ def change(
     if expires_at != key.expires_at:
         key.expires_at = _checked_expiry(expires_at)
     key.models = _checked_models(models)
+    _set_pace(key, rates, addresses)
     session.flush()
 
 
@@ -196,6 +204,11 @@ def status(key: ApiKey, spent_nanos: int) -> Status:
     if key.limit_nanos is not None and spent_nanos >= key.limit_nanos:
         return "limit_reached"
     return "active"
+
+
+def rates_of(key: ApiKey) -> Rates:
+    """What the key may do in a minute, and at once."""
+    return Rates(key.calls_per_minute, key.tokens_per_minute, key.concurrent_calls)
 
 
 def hint(key: ApiKey) -> str:
@@ -257,6 +270,12 @@ def _secret_is(table: type[ApiKey | RetiredSecret], text: str) -> ColumnElement[
     if hinted := _HINT.fullmatch(text):
         return and_(table.prefix == hinted[1], table.last4 == hinted[2])
     return table.prefix == ids.key_prefix(text)
+
+
+def _set_pace(key: ApiKey, rates: Rates, addresses: Sequence[str]) -> None:
+    """Raises ValueError naming the field."""
+    key.calls_per_minute, key.tokens_per_minute, key.concurrent_calls = check_rates(rates)
+    key.allowed_addresses = networks.read_networks(addresses)
 
 
 def _date_or_moment(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""What administrators set in the browser and every page obeys: who may register, time zones."""
+"""What administrators set in the browser: who may register, time zones, the second step."""
 
 from typing import Any, Literal, cast, get_args
 from zoneinfo import ZoneInfo, available_timezones
@@ -26,6 +26,16 @@ def set_registration(session: Session, value: str) -> None:
     _set(session, "registration", value)
 
 
+def needs_second_step(session: Session) -> bool:
+    """Whether everybody has to have a second step of the login."""
+    return bool(_get(session, "second_step", False))
+
+
+def set_needs_second_step(session: Session, value: bool) -> None:
+    """From now on everybody has to have one, or may."""
+    _set(session, "second_step", value)
+
+
 def default_time_zone(session: Session) -> str:
     """The time zone that new accounts start with."""
     return str(_get(session, "time_zone", _DEFAULT_TIME_ZONE))
@@ -43,12 +53,12 @@ def check_time_zone(name: str) -> str:
     return ZoneInfo(name).key
 
 
-def _get(session: Session, name: str, default: str) -> Any:
+def _get(session: Session, name: str, default: str | bool) -> Any:
     row = session.get(Setting, name)
     return default if row is None else row.value["value"]
 
 
-def _set(session: Session, name: str, value: str) -> None:
+def _set(session: Session, name: str, value: str | bool) -> None:
     row = session.get(Setting, name)
     if row is None:
         session.add(Setting(name=name, value={"value": value}, changed_at=clock.now()))

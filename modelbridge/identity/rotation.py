@@ -57,6 +57,26 @@ def overlapping(session: Session, key: ApiKey) -> list[RetiredSecret]:
     )
 
 
+def find_by_secret(session: Session, secret: str) -> tuple[ApiKey, RetiredSecret | None] | None:
+    """The key that this very secret opens, or once did; with its row if it is an earlier one."""
+    sha256 = ids.sha256_hex(secret)
+    key = session.scalar(select(ApiKey).where(ApiKey.sha256 == sha256))
+    if key is not None:
+        return key, None
+    retired = session.get(RetiredSecret, sha256)
+    return None if retired is None else (session.get_one(ApiKey, retired.key_id), retired)
+
+
+def end_secret(session: Session, retired: RetiredSecret) -> bool:
+    """That earlier secret opens nothing from now on. False: it did not before."""
+    now = clock.now()
+    if retired.expires_at <= now:
+        return False
+    retired.expires_at = now
+    session.flush()
+    return True
+
+
 def end_overlap(session: Session, key: ApiKey) -> int:
     """Only the key's present secret opens it from now on; says how many others did."""
     now = clock.now()

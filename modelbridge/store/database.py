@@ -66,6 +66,19 @@ class Database:
             Writer.commit(self._connection, [job])
         return job.wait()
 
+    def try_write(self, seconds: float) -> None:
+        """A row was written, with the value that it had, and is on the disk.
+
+        Raises TimeoutError if that takes longer than `seconds`, as when another process has
+        locked the file, and Overloaded if it fails, as when the disk is full.
+        """
+        job = Job(_touch)
+        if self._writer is None:
+            self.submit(_touch)
+        else:
+            self._writer.put(job)
+            job.wait(seconds)
+
     def enqueue(self, unit: Callable[[Cursor], object]) -> None:
         """Run `unit` with the next commit; nobody waits for it. Dropped when the queue is full."""
         if self._writer is not None:
@@ -128,6 +141,10 @@ class Database:
                 self._readers.append(reader)
             else:
                 reader[0].close()
+
+
+def _touch(cursor: Cursor) -> None:
+    cursor.execute("UPDATE alembic_version SET version_num = version_num")
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:

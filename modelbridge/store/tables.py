@@ -24,6 +24,7 @@ from modelbridge.store.schema.offers import (
     Route,
     Upstream,
 )
+from modelbridge.store.schema.operations import Alert
 from modelbridge.store.schema.people import (
     ApiKey,
     AuditEvent,
@@ -32,6 +33,7 @@ from modelbridge.store.schema.people import (
     LoginSession,
     Membership,
     OneTimeLink,
+    RecoveryCode,
     RetiredSecret,
     Setting,
     Team,
@@ -41,6 +43,7 @@ from modelbridge.store.schema.people import (
 __all__ = [
     "OPEN_STATES",
     "Account",
+    "Alert",
     "ApiKey",
     "Attempt",
     "AuditEvent",
@@ -61,6 +64,7 @@ __all__ = [
     "Model",
     "OneTimeLink",
     "PriceVersion",
+    "RecoveryCode",
     "RetiredSecret",
     "Route",
     "Setting",

@@ -61,9 +61,13 @@ class Job(Generic[T]):
         """Wake the submitter."""
         self._done.release()
 
-    def wait(self) -> T:
-        """The unit's result, after its commit; raises what it raised."""
-        self._done.acquire()
+    def wait(self, seconds: float = -1) -> T:
+        """The unit's result, after its commit; raises what it raised.
+
+        Raises TimeoutError if that takes longer than `seconds`; the unit may still be committed.
+        """
+        if not self._done.acquire(timeout=seconds):
+            raise TimeoutError("the ledger has not answered in time")
         if self._error is not None:
             raise self._error
         return cast(T, self._result)

@@ -9,6 +9,7 @@ from modelbridge import clock
 @dataclass
 class _Record:
     failures: int = 0
+    why: str = ""
     rests_until: float = 0.0
     failed_at: str | None = None
     worked_at: str | None = None
@@ -21,11 +22,15 @@ class Health:
         self._lock = threading.Lock()
         self._records: dict[str, _Record] = {}
 
-    def failed(self, upstream_id: str, seconds: float) -> None:
-        """It failed, and is to be left alone for that long; a longer rest is not cut short."""
+    def failed(self, upstream_id: str, seconds: float, why: str = "") -> None:
+        """It failed, and is to be left alone for that long; a longer rest is not cut short.
+
+        `why` is the code of the error that the client was told.
+        """
         with self._lock:
             record = self._records.setdefault(upstream_id, _Record())
             record.failures += 1
+            record.why = why
             record.failed_at = clock.now().isoformat()
             record.rests_until = max(record.rests_until, clock.monotonic() + seconds)
 
@@ -43,7 +48,9 @@ class Health:
         return record is not None and clock.monotonic() < record.rests_until
 
     def snapshot(self) -> dict[str, dict[str, object]]:
-        """By upstream id: failures in a row, seconds of rest left, and when it last did what."""
+        """By upstream id: failures in a row, the newest one's code, seconds of rest left, and when
+        it last did what.
+        """
         now = clock.monotonic()
         with self._lock:
             found = {upstream_id: asdict(one) for upstream_id, one in self._records.items()}

@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass
 
 from modelbridge import jsonio
+from modelbridge.dialects.openai_paths import path_at
 from modelbridge.errors import BridgeError, UpstreamTimeout
 from modelbridge.upstream.client import UpstreamClient
 from modelbridge.wire.target import Target, WireRequest
@@ -13,6 +14,7 @@ _MOST_BYTES = 8 * 2**20
 _CHAT_PATH = "/chat/completions"
 _ANTHROPIC = "anthropic_messages"
 _ANTHROPIC_HEADERS = {"anthropic-version": "2023-06-01"}
+_GEMINI, _GEMINI_PREFIX = "gemini", "/v1beta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,12 @@ def _request(target: Target) -> WireRequest:
     """GET of the list of models, beside the path of the calls."""
     if target.dialect == _ANTHROPIC:
         return WireRequest("/v1/models", {}, _ANTHROPIC_HEADERS, method="GET")
-    path = target.quirks.paths.get(target.dialect, _CHAT_PATH)
-    return WireRequest(path.removesuffix(_CHAT_PATH) + "/models", {}, method="GET")
+    if target.dialect == _GEMINI:
+        prefix = target.quirks.paths.get(_GEMINI, _GEMINI_PREFIX)
+        return WireRequest(f"{prefix}/models?pageSize=1000", {}, method="GET")
+    path, mark, query = path_at(target, target.dialect, _CHAT_PATH).partition("?")
+    above = path.removesuffix(_CHAT_PATH).partition("/deployments/")[0]  # Azure's list is above
+    return WireRequest(f"{above}/models{mark}{query}", {}, method="GET")
 
 
 def _refusal(status: int) -> str:
@@ -70,7 +76,9 @@ def _read(body: bytes) -> Probe:
         found = jsonio.loads(body)
     except ValueError:
         found = None
-    models = found.get("data") if isinstance(found, dict) else found
+    if isinstance(found, dict):
+        found = found.get("data", found.get("models"))  # OpenAI's and Anthropic's; Gemini's
+    models = found
     if not isinstance(models, list):
         return Probe(False, "It answers, but not with a list of models. Check the base URL.")
     count = "1 model" if len(models) == 1 else f"{len(models)} models"

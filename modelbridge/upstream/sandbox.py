@@ -126,8 +126,6 @@ def answer(request: ChatRequest) -> SandboxAnswer:
             "'n' is not supported with a test key: the sandbox gives one choice.", param="n"
         )
     scenario = _scenario(request)
-    if scenario in _FAILURES:
-        raise _FAILURES[scenario]()
     pieces, reason = _play(request, scenario)
     pieces, was_cut = _within(pieces, asked_maximum(request))
     usage = _usage(request, pieces)
@@ -143,11 +141,30 @@ def answer(request: ChatRequest) -> SandboxAnswer:
     return SandboxAnswer(usage, tuple(pieces))
 
 
+def refuse_if_scenario(model: str, text: str) -> str:
+    """The scenario's name; empty for a plain answer. The model's name goes before the prompt.
+
+    Raises the BridgeError of a scenario that fails before its first byte.
+    """
+    scenario = _scenario_of(model, text)
+    if scenario in _FAILURES:
+        raise _FAILURES[scenario]()
+    return scenario
+
+
+def tokens_of(text: str) -> int:
+    """How many tokens the sandbox says that a text is."""
+    return _tokens(len(text.encode()))
+
+
 def _scenario(request: ChatRequest) -> str:
-    """The scenario's name; empty for a plain answer. The model's name goes before the prompt."""
-    if request["model"] in SCENARIO_MODELS:
-        return request["model"].removeprefix(_MODEL_PREFIX)
-    for found in _IN_PROMPT.finditer(_last_user_text(request)):
+    return refuse_if_scenario(request["model"], _last_user_text(request))
+
+
+def _scenario_of(model: str, text: str) -> str:
+    if model in SCENARIO_MODELS:
+        return model.removeprefix(_MODEL_PREFIX)
+    for found in _IN_PROMPT.finditer(text):
         name = found[1].replace("_", "-")
         if name in SCENARIOS:
             return name

@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from modelbridge import ids, jsonio
 from modelbridge.dialects import anthropic_messages, openai_chat
-from modelbridge.dialects.base import Front
+from modelbridge.dialects.base import Face
 from modelbridge.errors import (
     BridgeError,
     InvalidRequest,
@@ -19,7 +19,29 @@ from modelbridge.errors import (
     RequestTooLarge,
 )
 
-_MESSAGES = "/v1/messages"
+_MESSAGES, _MODELS = "/v1/messages", "/v1/models/"
+# What the providers' APIs have and we don't, yet, by the first words of the path.
+_NOT_YET = {
+    "images": "Making and changing images",
+    "videos": "Making videos",
+    "audio": "Speech and transcription",
+    "realtime": "Realtime sessions",
+    "moderations": "Moderation",
+    "rerank": "Reranking",
+    "edits": "Edits",
+    "batches": "Batches",
+    "messages/batches": "Batches",
+    "files": "Files",
+    "uploads": "Files",
+    "vector_stores": "Vector stores",
+    "containers": "Containers",
+    "fine_tuning": "Fine-tuning",
+    "assistants": "Assistants",
+    "threads": "Assistants",
+    "conversations": "Stored conversations",
+    "evals": "Evaluations",
+    "skills": "Skills",
+}
 _log = logging.getLogger("modelbridge.v1")
 
 
@@ -31,15 +53,22 @@ def request_id() -> str:
     return found
 
 
-def front_of_request() -> Front:
+def front_of_request() -> Face:
     """The format in which this endpoint speaks, errors included: the path tells it before a view.
 
     So a wrong key, a wrong method and a path that is none are told in the client's own format.
     """
     if "front" not in g:
-        g.front = anthropic_messages if request.path.startswith(_MESSAGES) else openai_chat
-    found: Front = g.front
+        g.front = anthropic_messages if _is_anthropics() else openai_chat
+    found: Face = g.front
     return found
+
+
+def _is_anthropics() -> bool:
+    """Anthropic's clients name its version with every request; of the lists there are two forms."""
+    path = request.path
+    in_header = "anthropic-version" in request.headers and f"{path}/".startswith(_MODELS)
+    return path.startswith(_MESSAGES) or in_header
 
 
 def name_response(response: Response) -> None:
@@ -104,8 +133,19 @@ def server_refusal(status: int, reason: str) -> tuple[dict[str, str], bytes]:
     return headers, jsonio.dumps(openai_chat.write_error(found, name))
 
 
+def _not_offered_yet(path: str) -> str | None:
+    """What a path of the providers' APIs is for, if we don't offer it yet."""
+    below = f"{path.removeprefix('/v1/')}/"
+    return next((what for start, what in _NOT_YET.items() if below.startswith(f"{start}/")), None)
+
+
 def _meaning(error: HTTPException) -> BridgeError:
     if error.code == 404:
+        if (name := _not_offered_yet(request.path)) is not None:
+            return NotFound(
+                f"{name}: not offered by this bridge yet, so there is no {request.path} here. "
+                "Chat, responses, messages, completions and embeddings are."
+            )
         return NotFound(
             f"There is no {request.path} here. GET /v1/models lists the models; "
             "POST /v1/chat/completions calls one."

@@ -8,6 +8,7 @@ from flask import Response, current_app, g, request
 
 from modelbridge import ids
 from modelbridge.errors import AmbiguousCredentials, InvalidApiKey, MissingApiKey
+from modelbridge.gateway.admission import refuse_other_addresses
 from modelbridge.gateway.services import Gateway
 from modelbridge.identity.callers import Caller, find_caller
 
@@ -38,16 +39,26 @@ def require_api_key(
 
 def authenticate(*, x_api_key: bool = False) -> Caller:
     """Who calls. Raises the errors of authentication; the key is never echoed."""
+    key = sent_key(x_api_key=x_api_key)
+    with gateway().database.cursor() as cursor:
+        caller = find_caller(cursor, key)
+    refuse_other_addresses(caller, request.remote_addr or "")
+    g.caller = caller
+    return caller
+
+
+def sent_key(*, x_api_key: bool = False) -> str:
+    """The one key that was sent, of the right form; whether it lives is not asked.
+
+    Raises MissingApiKey, AmbiguousCredentials, InvalidApiKey.
+    """
     key = _one_credential(x_api_key=x_api_key)
     if not ids.is_well_formed_key(key):
         raise InvalidApiKey(
             "This is not an API key of ModelBridge, or it was mistyped: keys begin with mb_live_ "
             "or mb_test_ and end with a checksum. Copy it again."
         )
-    with gateway().database.cursor() as cursor:
-        caller = find_caller(cursor, key)
-    g.caller = caller
-    return caller
+    return key
 
 
 def _one_credential(*, x_api_key: bool) -> str:

@@ -3,7 +3,7 @@
 from flask import Response, g, request
 
 from modelbridge import ids, jsonio
-from modelbridge.dialects.base import Front
+from modelbridge.dialects.base import Face
 from modelbridge.errors import (
     BridgeError,
     InvalidRequest,
@@ -20,7 +20,7 @@ from modelbridge.v1.guard import gateway
 MAX_IDEMPOTENCY_KEY = 255
 
 
-def serve(caller: Caller, front: Front, endpoint: str) -> Response:
+def serve(caller: Caller, front: Face, endpoint: str) -> Response:
     """Make the call that this request asks for, and answer it in the front's format."""
     g.front = front
     call = Call(
@@ -36,7 +36,7 @@ def serve(caller: Caller, front: Front, endpoint: str) -> Response:
         call.body = read_body()
         call.idempotency = _idempotency()
         call.stream = call.body.get("stream") is True
-        serving.take_slot(bridge)
+        serving.take_slot(bridge, call)
         return _stream(bridge, call) if call.stream else _complete(bridge, call)
     except BridgeError as error:
         journal.write_later(bridge, call, finish="refused", error=error)
@@ -66,11 +66,18 @@ def read_body() -> JSONDict:
     return body
 
 
+def json_response(body: JSONDict) -> Response:
+    """An answer of ours, with the request's id."""
+    response = Response(jsonio.dumps(body), content_type="application/json")
+    name_response(response)
+    return response
+
+
 def _complete(bridge: Gateway, call: Call) -> Response:
     try:
         answer = pipeline.complete(bridge, call)
     finally:
-        bridge.slots.release()
+        serving.give_back(bridge, call)
     response = Response(answer.body, content_type="application/json")
     _write_notes(response, call)
     return response

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from modelbridge.errors import BridgeError
+from modelbridge.jsonio import JSONDict
 from modelbridge.money import Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -103,11 +104,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ReplyHead:
-    """What a reply or every chunk of it says of itself. `created` is in seconds since 1970."""
+    """What a reply or every chunk of it says of itself. `created` is in seconds since 1970.
+
+    `asked` is the client's body, for formats whose answers repeat it.
+    """
 
     id: str
     model: str
     created: int
+    asked: JSONDict = field(default_factory=dict, compare=False, repr=False)
 
 
 def fold(events: Iterable[StreamEvent]) -> Reply:

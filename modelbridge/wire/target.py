@@ -10,6 +10,8 @@ from typing import Literal
 from modelbridge.jsonio import JSONDict
 
 Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
+# What is asked of a model, whatever the format it is asked in.
+KindName = Literal["chat", "completions", "embeddings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,8 @@ class Quirks:
     `rename`: request fields under another name. `drop`: fields to leave out (hints only).
     `force`: fields set whatever the client says. `developer_role`: the role that stands for
     `developer`. `stream_usage`: `include_usage` when it must be asked for, `always` when it comes
-    by itself, `never` when the server refuses `stream_options`.
+    by itself, `never` when the server refuses `stream_options`. `speaks`: dialects beside its own,
+    for clients that speak them, too.
     """
 
     rename: Mapping[str, str] = field(default_factory=dict)
@@ -28,6 +31,7 @@ class Quirks:
     developer_role: str = "developer"
     stream_usage: Literal["include_usage", "always", "never"] = "include_usage"
     paths: Mapping[str, str] = field(default_factory=dict)
+    speaks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Target:
 
     `base_url` has no slash at its end. The credential is looked up by `upstream_id` where it is
     used; nobody else sees it. `cancel_stops_billing`: closing the connection stops the meter.
+    `endpoints`: what the upstream itself takes for this model.
     """
 
     upstream_id: str
@@ -47,6 +52,7 @@ class Target:
     model: str
     quirks: Quirks = field(default_factory=Quirks)
     cancel_stops_billing: bool = False
+    endpoints: tuple[KindName, ...] = ("chat",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,24 +16,38 @@ from simulator import main as simulate
 
 from torture.backups import backups
 from torture.bound import bound
+from torture.clocks import clocks
+from torture.fuzz_http import fuzz
 from torture.hang_ups import hang_ups
 from torture.kills import kills
 from torture.limits import race
+from torture.locked import locked
+from torture.sockets import sockets
+from torture.steady import steady
+from torture.streams import streams
 
 Part = Callable[[int, Path, HostileUpstream], Mapping[str, object]]
 
 
 def _simulator(count: int, directory: Path, upstream: HostileUpstream) -> Mapping[str, object]:
-    return {"violations": simulate(0, count)}
+    violations = simulate(0, count)
+    assert violations == 0, f"{violations} violations"
+    return {"violations": 0}
 
 
 PARTS: dict[str, tuple[int, Part]] = {
     "bound": (100_000, lambda count, *_: bound(count)),
     "backups": (50, backups),
+    "clocks": (200, clocks),
+    "fuzz": (50_000, fuzz),
     "hang-ups": (1_000, hang_ups),
     "kills": (200, kills),
+    "locked": (30, locked),  # seconds
     "rounds": (100, lambda count, *rest: race(count, (0, 1, 7, 100), *rest)),
+    "steady": (1_200, steady),  # seconds
     "simulator": (100_000, _simulator),
+    "sockets": (3, sockets),
+    "streams": (200_000, lambda count, *_: streams(count)),
 }
 
 

@@ -23,7 +23,7 @@ FILES = ("anthropic_tokenizer.json", "deepseek_tokenizer.json")
 def bound(count: int, home: Path = HOME) -> dict[str, object]:
     """Try that many hostile strings; the densest of each tokenizer. Raises AssertionError."""
     counters = _counters(home)
-    assert counters, f"no tokenizer in {home}: run `make .venv/tokenizers-ready`"
+    assert counters, f"no tokenizer in {home}: run `make .venv/torture-ready`"
     densest = dict.fromkeys(counters, 0.0)
     densest_raw = dict.fromkeys(counters, 0.0)
     above = 0

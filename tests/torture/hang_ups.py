@@ -42,7 +42,7 @@ def hang_ups(count: int, directory: Path, upstream: HostileUpstream, seed: int =
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda one: _leave(bridge, random.Random(one)), seeds))
         started = time.monotonic()
-        wait_for(lambda: not _open(bridge), 90)
+        wait_for(lambda: bridge.open_nanos() == 0, 90)
         seconds = round(time.monotonic() - started)
         found = _compare(bridge, quiet(upstream))
         found["clients that left"] = count
@@ -51,11 +51,6 @@ def hang_ups(count: int, directory: Path, upstream: HostileUpstream, seed: int =
         bridge.stop()
     assert bridge.problems() == []
     return found
-
-
-def _open(bridge: RealBridge) -> int:
-    with bridge.books() as books:
-        return int(books.account(bridge.alice.account_id).held_nanos > 0)
 
 
 def _leave(bridge: RealBridge, chance: random.Random) -> None:

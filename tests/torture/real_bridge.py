@@ -89,6 +89,17 @@ class RealBridge:
                 return
         raise RuntimeError((self.directory / "log").read_text()[-2000:])
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def ended(self) -> int:
+        """It has ended by itself, with that exit status."""
+        assert self._process is not None
+        return self._process.wait(timeout=60)
+
     def kill(self) -> None:
         """The bridge is dead, at once and without a word."""
         self._end(signal.SIGKILL)
@@ -120,6 +131,11 @@ class RealBridge:
         finally:
             self.environ = environ
         return swept
+
+    def open_nanos(self) -> int:
+        """What is held on Alice's account."""
+        with self.books() as books:
+            return int(books.account(self.alice.account_id).held_nanos)
 
     def problems(self) -> list[str]:
         """What the audit finds."""

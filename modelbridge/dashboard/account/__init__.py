@@ -1,6 +1,6 @@
-"""The person's own page: name, address, password, time zone, limit, sessions."""
+"""The person's own page: name, address, password, second step, time zone, limit, sessions."""
 
-from modelbridge.dashboard.account import changing, page, signing_out
+from modelbridge.dashboard.account import changing, page, second_step, signing_out
 from modelbridge.dashboard.account.blueprint import pages
 
-__all__ = ["changing", "page", "pages", "signing_out"]
+__all__ = ["changing", "page", "pages", "second_step", "signing_out"]

@@ -43,7 +43,7 @@ def change_email() -> ResponseReturnValue:
     form = EmailForm()
     if not form.validate_on_submit():
         return show(form)
-    if not _knows_password(form.email_password.data):
+    if not knows_password(form.email_password.data):
         form.blame(ValueError("email_password: this is not your password"))
         return show(form)
     try:
@@ -65,7 +65,7 @@ def change_password() -> ResponseReturnValue:
     form = PasswordForm((own.email, own.name))
     if not form.validate_on_submit():
         return show(form)
-    if not _knows_password(form.current_password.data):
+    if not knows_password(form.current_password.data):
         form.blame(ValueError("current_password: this is not your password"))
         return show(form)
     password_hash = passwords.hash_password(form.new_password.data)
@@ -102,8 +102,8 @@ def _own_row(session: Session) -> User:
     return session.get_one(User, access.the_user().id)
 
 
-def _knows_password(password: str) -> bool:
-    """Guesses are counted, and slowed down, together with those at the login."""
+def knows_password(password: str) -> bool:
+    """Whether it is theirs. Guesses are counted, and slowed down, with those at the login."""
     own = access.the_user()
     found = recognised(own.email, password)
     return found is not None and found.id == own.id and current_user.is_authenticated

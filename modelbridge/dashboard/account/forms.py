@@ -81,5 +81,55 @@ class PasswordForm(Form):
         check(passwords.check_new_password, field.data, self._own_words)
 
 
+_CODE = {
+    "autocomplete": "one-time-code",
+    "inputmode": "numeric",
+    "maxlength": 20,
+    "spellcheck": "false",
+}
+
+
+class BeginForm(Form):
+    """The password, before a second step is set up."""
+
+    password = PasswordField(
+        "Your password",
+        [InputRequired("Enter your password.")],
+        description="To make sure that it is you.",
+        render_kw=_CURRENT,
+    )
+
+
+class ConfirmForm(Form):
+    """The device's first code."""
+
+    code = StringField(
+        "Code that the app shows",
+        [InputRequired("Enter the six digits.")],
+        render_kw={**_CODE, "autofocus": True},
+    )
+
+
+class NewCodesForm(Form):
+    """The password, before new recovery codes are made."""
+
+    codes_password = PasswordField(
+        "Your password", [InputRequired("Enter your password.")], render_kw=_CURRENT
+    )
+
+
+class TurnOffForm(Form):
+    """The password and a code, before the second step is turned off."""
+
+    off_password = PasswordField(
+        "Your password", [InputRequired("Enter your password.")], render_kw=_CURRENT
+    )
+    off_code = StringField(
+        "Code, or a recovery code",
+        [InputRequired("Enter a code.")],
+        render_kw={"autocomplete": "one-time-code", "maxlength": 60, "spellcheck": "false"},
+    )
+
+
 class OwnLimitForm(LimitForm):
     """What all of the person's own keys together may spend."""

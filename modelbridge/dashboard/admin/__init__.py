@@ -1,6 +1,7 @@
 """Administration. Importing the package gives the blueprint all its pages."""
 
 from modelbridge.dashboard.admin import (
+    alerts,
     audit,
     feedback,
     fx,
@@ -14,6 +15,7 @@ from modelbridge.dashboard.admin import (
 from modelbridge.dashboard.admin.guard import pages, require_admin
 
 __all__ = [
+    "alerts",
     "audit",
     "feedback",
     "fx",

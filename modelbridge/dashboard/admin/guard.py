@@ -58,6 +58,7 @@ _TABS = (
     ("admin.models", "Models and prices"),
     ("admin.fx", "Exchange rate"),
     ("admin.settings", "Settings"),
+    ("admin.alerts", "Alerts"),
     ("admin.audit", "Audit log"),
     ("admin.feedback", "Feedback"),
 )

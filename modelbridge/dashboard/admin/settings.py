@@ -1,10 +1,10 @@
-"""What administrators set for everybody: who may register, the time zone of new accounts."""
+"""What administrators set for everybody: who may register, the second step, time zones."""
 
 from zoneinfo import available_timezones
 
 from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from wtforms import Field, RadioField, SelectChoice, StringField
+from wtforms import BooleanField, Field, RadioField, SelectChoice, StringField
 
 from modelbridge.dashboard import mail
 from modelbridge.dashboard.admin.guard import pages
@@ -25,6 +25,10 @@ class SettingsForm(Form):
             SelectChoice("closed", "Nobody"),
         ],
     )
+    second_step = BooleanField(
+        "Everybody needs a second step to log in",
+        description="Who has none is led to set it up before anything else. Keys go on working.",
+    )
     time_zone = StringField(
         "Time zone of new accounts",
         description="Days of limits and statements begin there at midnight. Existing accounts "
@@ -43,17 +47,20 @@ def show() -> ResponseReturnValue:
     with bridge().database.reading() as session:
         now = {
             "registration": preferences.registration(session),
+            "second_step": preferences.needs_second_step(session),
             "time_zone": preferences.default_time_zone(session),
         }
     form = SettingsForm(data=now if request.method == "GET" else None)
     if form.validate_on_submit():
         wanted = {
             "registration": form.registration.data,
+            "second_step": form.second_step.data,
             "time_zone": form.time_zone.data.strip(),
         }
         changed = {name: value for name, value in wanted.items() if value != now[name]}
         with bridge().database.transaction() as session:
             preferences.set_registration(session, wanted["registration"])
+            preferences.set_needs_second_step(session, wanted["second_step"])
             preferences.set_default_time_zone(session, wanted["time_zone"])
             for name, value in changed.items():
                 note(session, "setting.change", "setting", name, name, before=now[name], now=value)

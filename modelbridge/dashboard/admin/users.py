@@ -14,7 +14,7 @@ from modelbridge.dashboard.admin.guard import PAGE_SIZE, page_of, pages, search_
 from modelbridge.dashboard.audit import note
 from modelbridge.dashboard.forms import Form, check, sentence
 from modelbridge.dashboard.services import bridge
-from modelbridge.identity import keys, links, preferences, sessions, users
+from modelbridge.identity import keys, links, preferences, second_step, sessions, users
 from modelbridge.ledger import accounts
 from modelbridge.store.tables import ApiKey, Membership, User
 
@@ -63,6 +63,14 @@ ACTIONS = {
         "Until then the old password works.",
         "Make the link",
         name="Forgotten password",
+    ),
+    "second-step": Action(
+        "Turn off the second step of {}?",
+        "For who lost phone and recovery codes: be sure that it is them. They are logged out and "
+        "log in with their password alone, until they set it up again.",
+        "Turn it off",
+        danger=True,
+        name="Second step",
     ),
     "disable": Action(
         "Disable {}?",
@@ -178,6 +186,7 @@ def act(user_id: str, action: str) -> ResponseReturnValue:
 
 
 _DONE = {
+    "second-step": "The second step of {} is off.",
     "disable": "{} is disabled: their keys have stopped.",
     "enable": "{} is enabled again.",
     "promote": "{} is an administrator now.",
@@ -189,7 +198,8 @@ def _possible(user: User) -> list[str]:
     if user.disabled_at is not None:
         return ["enable"]
     is_me = user.id == access.the_user().id
-    rest = ["demote" if user.is_admin else "promote"]
+    rest = ["second-step"] if second_step.is_on(user) else []
+    rest.append("demote" if user.is_admin else "promote")
     return ["link", *rest] if is_me else ["link", *rest, "disable"]
 
 
@@ -210,9 +220,14 @@ def _do(session: Session, user: User, action: str) -> str | None:
         sessions.end_all(session, user.id)
     elif action == "enable":
         users.enable(session, user)
+    elif action == "second-step":
+        if not second_step.turn_off(session, user):
+            raise ValueError(f"{user.email} has no second step")
+        sessions.end_all(session, user.id)
     else:
         users.set_admin(session, user, action == "promote")
-    note(session, f"user.{action}", "user", user.id, user.email)
+    done = "second_step_off" if action == "second-step" else action
+    note(session, f"user.{done}", "user", user.id, user.email)
     return token
 
 

@@ -15,6 +15,10 @@ WORDS = {
     "api_key_expired": "The key's expiry has passed. Make a new one, or give it a later expiry.",
     "ambiguous_credentials": "Two different keys in one call. Send one.",
     "model_not_allowed": "The key is limited to certain models, and this is none of them.",
+    "address_not_allowed": "The key works only from certain IP addresses, and the call came from "
+    "another. Change the key's list.",
+    "rate_limit_exceeded": "The key's calls or tokens a minute, or its calls at once, are used up: "
+    "«x-ratelimit-…» headers say how it stands, «retry-after» when to try again.",
     "invalid_request": "Malformed JSON, a wrong type or a value out of range: «param» names it.",
     "unsupported_parameter": "The model's provider has no such thing, or its cost cannot be "
     "bounded beforehand. Leave the field out.",

@@ -85,6 +85,7 @@ def _change(session: Session, key: ApiKey, form: EditForm) -> None:
         name=form.name.data,
         expires_at=form.expires_at(),
         models=form.model_names,
+        **form.pace,
     )
     limits.set_key_limit(session, key.id, form.limit_nanos, form.limit_window)
     limit = None if form.limit_nanos is None else format_amount(form.limit_nanos)

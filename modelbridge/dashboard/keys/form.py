@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from wtforms import (
     DateField,
+    Field,
     HiddenField,
     IntegerField,
     RadioField,
@@ -17,10 +18,11 @@ from wtforms import (
 from wtforms.validators import InputRequired, NumberRange, Optional
 
 from modelbridge import clock
-from modelbridge.dashboard.forms import Form
+from modelbridge.dashboard.forms import Form, check
 from modelbridge.dashboard.limit_form import LimitForm
 from modelbridge.dashboard.scope import Scope
-from modelbridge.identity import keys
+from modelbridge.identity import keys, networks
+from modelbridge.identity.rates import MOST_AT_ONCE, MOST_CALLS, MOST_TOKENS, Rates
 from modelbridge.identity.rotation import MOST_OVERLAP_HOURS
 from modelbridge.store.tables import ApiKey
 
@@ -30,6 +32,28 @@ _LIMIT_HINT = (
     "At the limit, calls get 429 until the period is over. Without one, the key may spend all of "
     "the account's balance."
 )
+
+
+def _count_field(label: str, what: str, most: int) -> IntegerField:
+    return IntegerField(
+        label,
+        [
+            Optional(),
+            NumberRange(1, most, f"Enter a whole number of {what} from 1 to {most}, or nothing."),
+        ],
+        render_kw={
+            "inputmode": "numeric",
+            "autocomplete": "off",
+            "min": 1,
+            "max": most,
+            "placeholder": "No limit",
+        },
+    )
+
+
+def _parts(text: str | None) -> list[str]:
+    """What stands between the commas, without blanks."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 class KeyFields(LimitForm):
@@ -48,6 +72,19 @@ class KeyFields(LimitForm):
         description="Names separated by commas. Empty means every model.",
         render_kw={"autocomplete": "off", "spellcheck": "false", "placeholder": "Every model"},
     )
+    rpm = _count_field("Calls a minute", "calls", MOST_CALLS)
+    tpm = _count_field("Tokens a minute", "tokens", MOST_TOKENS)
+    concurrency = _count_field("Calls at once", "calls", MOST_AT_ONCE)
+    addresses = StringField(
+        "Allowed addresses",
+        description="IP addresses or networks such as 203.0.113.0/24, separated by commas. Empty "
+        "means from everywhere.",
+        render_kw={"autocomplete": "off", "spellcheck": "false", "placeholder": "Everywhere"},
+    )
+
+    def validate_addresses(self, field: Field) -> None:
+        """Addresses and networks."""
+        check(networks.read_networks, _parts(field.data))
 
     def __init__(self, time_zone: str, **kwargs: Any) -> None:
         """Days are counted in that time zone: the one of the account that pays."""
@@ -77,8 +114,21 @@ class KeyFields(LimitForm):
     @property
     def model_names(self) -> list[str] | None:
         """The allowed models of a form that is valid; None for every model."""
-        names = [name.strip() for name in (self.models.data or "").split(",")]
-        return [name for name in names if name] or None
+        return _parts(self.models.data) or None
+
+    @property
+    def pace(self) -> dict[str, Any]:
+        """The `rates` and `addresses` of a form that is valid."""
+        return {
+            "rates": Rates(self.rpm.data, self.tpm.data, self.concurrency.data),
+            "addresses": _parts(self.addresses.data),
+        }
+
+    @property
+    def has_pace(self) -> bool:
+        """Whether any of the limits that most keys do without is set, or refused."""
+        fields = (self.rpm, self.tpm, self.concurrency, self.addresses)
+        return any(field.data or field.errors for field in fields)
 
     def expires_at(self) -> datetime | None:
         """The end of the chosen day."""
@@ -123,6 +173,7 @@ class KeyForm(KeyFields):
             "window": self.window.data,
             "expires_at": self.expires_at(),
             "models": self.model_names,
+            **self.pace,
         }
 
 
@@ -142,6 +193,8 @@ class EditForm(KeyFields):
             self.show_limit(key.limit_nanos, key.limit_window)
             self.expires.data = "never" if key.expires_at is None else "keep"
             self.models.data = ", ".join(key.models or [])
+            self.rpm.data, self.tpm.data, self.concurrency.data = keys.rates_of(key)
+            self.addresses.data = ", ".join(key.allowed_addresses or [])
 
     def expires_at(self) -> datetime | None:
         """The end of the chosen day, or what it was."""

@@ -12,7 +12,8 @@ from modelbridge.dashboard.keys.blueprint import pages
 from modelbridge.dashboard.keys.loading import load_key, row_of
 from modelbridge.dashboard.services import bridge
 from modelbridge.dashboard.usage_query import Wanted
-from modelbridge.identity import rotation
+from modelbridge.identity import keys, rotation
+from modelbridge.identity.rates import in_words
 from modelbridge.store.tables import ApiKey, Call
 
 _LATEST = 10
@@ -35,6 +36,7 @@ def show(key_id: str) -> ResponseReturnValue:
     return render_template(
         "keys/page.html",
         key=key,
+        pace=in_words(keys.rates_of(key)),
         row=row,
         scope=scope,
         retired=retired,

@@ -11,7 +11,11 @@ from modelbridge.store.schema.money import Account
 
 
 class User(Base):
-    """A person. `email` is kept in lower case; no password hash means none was set yet."""
+    """A person. `email` is kept in lower case; no password hash means none was set yet.
+
+    The secret of the second step (identity/second_step.py) is sealed under the master key, and
+    is asked for from `totp_confirmed_at` on; `totp_last_step`: the half minute of the last code.
+    """
 
     __tablename__ = "users"
 
@@ -23,6 +27,9 @@ class User(Base):
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), unique=True)
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
+    totp_sealed: Mapped[str | None]
+    totp_confirmed_at: Mapped[datetime | None]
+    totp_last_step: Mapped[int | None]
 
     account: Mapped[Account] = relationship(lazy="joined")
 
@@ -108,11 +115,23 @@ class OneTimeLink(Base):
     used_at: Mapped[datetime | None]
 
 
+class RecoveryCode(Base):
+    """A code that stands for the second step once, when the person's device is lost."""
+
+    __tablename__ = "recovery_codes"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
 class ApiKey(Base):
     """A key: of which only the SHA-256, the first 12 and the last 4 characters are kept.
 
     `account_id` is who pays. Only the very first test key has neither person nor account; it
     becomes the first administrator's. `status` is derived, never stored (identity/keys.py).
+    `allowed_addresses` are CIDR networks; None for each of the last four: no such limit.
     """
 
     __tablename__ = "api_keys"
@@ -138,6 +157,10 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+    calls_per_minute: Mapped[int | None]
+    tokens_per_minute: Mapped[int | None]
+    concurrent_calls: Mapped[int | None]
+    allowed_addresses: Mapped[list[str] | None]
 
 
 class RetiredSecret(Base):

@@ -1,0 +1,171 @@
+"""`flask doctor` on a sound bridge, and on each thing that may be wrong with one."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import time_machine
+from commands import Commands
+from hostile import HostileUpstream, status
+from people import Key, TestBridge, flask
+from running import RunningBridge, set_up
+from sqlalchemy import update
+
+from modelbridge import clock, config
+from modelbridge.catalog import fx
+from modelbridge.gateway import books
+from modelbridge.operations import doctor
+from modelbridge.operations.doctor import Finding
+from modelbridge.store.tables import BooksCheck, FxVersion
+
+
+def settings_of(folder: Path, **environ: str) -> config.Settings:
+    return config.load({"MODELBRIDGE_DATA_DIR": str(folder)} | environ)
+
+
+def files(folder: Path, **environ: str) -> dict[str, Finding]:
+    """Findings by the word before the colon, of one state the worst."""
+    return _by_word(doctor.examine_files(settings_of(folder, **environ)))
+
+
+def data(commands: Commands, **environ: str) -> dict[str, Finding]:
+    settings = settings_of(commands.bridge.settings.data_dir, **environ)
+    with commands.bridge.database.reading() as session:
+        return _by_word(doctor.examine_data(settings, session))
+
+
+def _by_word(findings: Any) -> dict[str, Finding]:
+    order = ("good", "advice", "bad")
+    found: dict[str, Finding] = {}
+    for one in findings:
+        word = one.what.partition(":")[0].partition(" 3")[0]
+        if word not in found or order.index(one.state) > order.index(found[word].state):
+            found[word] = one
+    return found
+
+
+def test_every_fault_has_a_way_to_mend_it_and_nothing_is_wrong_with_a_sound_bridge(
+    tmp_path: Path, upstream: HostileUpstream
+) -> None:
+    with RunningBridge.start(tmp_path) as bridge:
+        set_up(bridge)
+        bridge.upstream("hostile", "openai", upstream.base_url, "sk-upstream")
+        said = bridge.flask("doctor")
+        assert "Nothing is wrong." in said
+        assert f"{bridge.url} answers, and takes calls" in said
+        assert "BAD" not in said
+        assert upstream.seen() == [], "nobody is called unless it is asked for"
+        upstream.will(status(401))
+        told = flask(bridge.data_dir, "doctor", "--upstreams")
+        assert told.returncode == 1
+        assert "upstream hostile: It answers, but refuses the API key" in told.stdout
+        assert "set-key hostile" in told.stdout
+        assert len(upstream.seen()) == 1
+
+
+def test_permissions_that_let_others_read_are_found(tmp_path: Path) -> None:
+    assert files(tmp_path)["permissions"].state == "good"
+    key = tmp_path / "secret.key"
+    key.chmod(0o640)
+    found = files(tmp_path)["permissions"]
+    assert (found.state, found.mend) == ("bad", f"Run: chmod 600 {key}")
+
+
+def test_a_full_disk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "free_bytes_at", lambda path: 2**20)
+    assert files(tmp_path)["disk"].state == "bad"
+
+
+def test_a_network_file_system_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_file_system", lambda folder: "nfs4")
+    found = files(tmp_path)["data folder"]
+    assert found.state == "bad"
+    assert "local disk" in found.mend
+
+
+@pytest.mark.parametrize(
+    ("environ", "state"),
+    [
+        ({}, "good"),
+        ({"MODELBRIDGE_PUBLIC_URL": "https://bridge.example.com"}, "good"),
+        ({"MODELBRIDGE_PUBLIC_URL": "http://bridge.example.com"}, "bad"),
+        ({"MODELBRIDGE_HOST": "0.0.0.0"}, "bad"),  # noqa: S104
+    ],
+)
+def test_the_public_address_is_looked_at(
+    tmp_path: Path, environ: dict[str, str], state: str
+) -> None:
+    assert files(tmp_path, **environ)["address"].state == state
+
+
+def test_where_the_master_key_lies_is_told(tmp_path: Path) -> None:
+    assert files(tmp_path)["master key"].state == "advice"
+    assert files(tmp_path, MODELBRIDGE_MASTER_KEY="x" * 32)["master key"].state == "good"
+
+
+def test_old_and_shipped_rates_are_told(tmp_path: Path) -> None:
+    commands = Commands(tmp_path)
+    assert "came with the release" in data(commands)["exchange rate"].what
+    with commands.bridge.database.transaction() as session:
+        fx.set_rate(session, 1_600_000_000)
+    assert data(commands)["exchange rate"].state == "good"
+    old = clock.now() - timedelta(days=90)
+    with commands.bridge.database.transaction() as session:
+        session.add(FxVersion(version=99, aud_per_usd_nanos=1, source=fx.OPERATOR, created_at=old))
+    assert "90 days old" in data(commands)["exchange rate"].what
+    commands.bridge.close()
+
+
+def test_books_that_do_not_add_up_or_were_never_checked_are_told(tmp_path: Path) -> None:
+    commands = Commands(tmp_path)
+    assert data(commands)["books"].state == "advice"
+    books.check_now(commands.bridge.database)
+    assert data(commands)["books"].state == "good"
+    with commands.bridge.database.transaction() as session:
+        session.execute(update(BooksCheck).values(ok=False))
+    assert data(commands)["books"].state == "bad"
+    commands.bridge.close()
+
+
+def test_a_master_key_that_is_not_the_one_is_found(tmp_path: Path) -> None:
+    commands = Commands(tmp_path)
+    words = ("upstream", "add", "openai", "--provider", "openai", "--api-key-stdin")
+    commands.run(*words, stdin="sk-something-of-openai")
+    assert data(commands)["upstream openai"].state == "good"
+    found = data(commands, MODELBRIDGE_MASTER_KEY="another one, long enough")["upstream openai"]
+    assert found.state == "bad"
+    assert "another master key" in found.what
+    commands.bridge.close()
+
+
+def test_a_backup_that_is_late_is_found(tmp_path: Path) -> None:
+    commands = Commands(tmp_path / "data")
+    folder = {"MODELBRIDGE_BACKUP_DIR": str(tmp_path / "backups")}
+    assert data(commands)["backups"].state == "advice"
+    assert data(commands, **folder)["backups"].state == "bad"
+    commands.bridge.close()
+
+
+def test_a_mail_server_that_is_not_there_is_found(tmp_path: Path) -> None:
+    assert doctor.examine_mail(settings_of(tmp_path)).state == "advice"
+    nowhere = {
+        "MODELBRIDGE_SMTP_HOST": "127.0.0.1",
+        "MODELBRIDGE_SMTP_PORT": "9",
+        "MODELBRIDGE_SMTP_FROM": "a@example.com",
+    }
+    found = doctor.examine_mail(settings_of(tmp_path, **nowhere))
+    assert found.state == "bad"
+    assert "ConnectionRefusedError" in found.what
+
+
+def test_a_clock_that_was_set_back_is_found(bridge: TestBridge, key: Key) -> None:
+    def found() -> Finding:
+        with bridge.database.reading() as session:
+            return _by_word(doctor.examine_data(bridge.bridge.settings, session))["clock"]
+
+    key.chat()
+    bridge.settle_down()
+    assert found().state == "good"
+    with time_machine.travel(clock.now() - timedelta(hours=1)):
+        assert found().state == "bad"
