@@ -133,6 +133,7 @@ class Bridge:
             self._sweeper.stop()
             self.gateway.flights.stop()
             self.gateway.upstreams.close()
+            self.gateway.pump.stop()
         self.database.close()
         self.database.lock.release()
         for name in [name for name in self.__dict__ if name not in ("settings", "boot_id")]:

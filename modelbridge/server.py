@@ -12,20 +12,18 @@ from contextlib import suppress
 from typing import Any
 
 from flask import Flask
-from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, create_server
-from waitress.task import ErrorTask
 
 from modelbridge import clock, config
 from modelbridge.catalog import prices
 from modelbridge.config import Settings, SettingsError
 from modelbridge.factory import Bridge, create_app
 from modelbridge.first_start import greeting
+from modelbridge.listener import Channel, Sockets
 from modelbridge.operations import logs
 from modelbridge.store.lock import LockFile
 from modelbridge.store.migrate import SchemaError
-from modelbridge.v1.errors import server_refusal
 
 STACK_BYTES = 2**20
 _log = logging.getLogger("modelbridge")
@@ -68,12 +66,12 @@ def _serve(app: Flask, bridge: Bridge, settings: Settings) -> int:
     sys.stdout.flush()
     bridge.start()
     warm_up()
-    sockets: dict[int, Any] = {}
+    sockets = Sockets()
     server = make_server(app, settings, sockets)
     print(f"ModelBridge serves on {settings.public_url}", flush=True)
     stopping = _on_signals(bridge)
     while not stopping.is_set():
-        turn(sockets)
+        sockets.turn(1.0)
     _give_notice(sockets, bridge, settings.drain_notice_seconds)
     _drain(server, sockets, bridge, settings.drain_seconds)
     return 0
@@ -84,8 +82,8 @@ def warm_up() -> None:
     threading.Thread(target=prices.load_package, name="prices", daemon=True).start()
 
 
-def make_server(app: Flask, settings: Settings, sockets: dict[int, Any]) -> Any:
-    """A waitress server that listens; `turn` makes it serve what happens on its sockets.
+def make_server(app: Flask, settings: Settings, sockets: Sockets) -> Any:
+    """A waitress server that listens; `sockets.turn` makes it serve what happens on its sockets.
 
     docs/decisions/0004-waitress.md says why each of these settings is what it is.
     """
@@ -100,54 +98,20 @@ def make_server(app: Flask, settings: Settings, sockets: dict[int, Any]) -> Any:
         connection_limit=max(4096, 2 * settings.threads),
         channel_request_lookahead=1,
         channel_timeout=120,
-        asyncore_use_poll=True,
         outbuf_high_watermark=2**20,
         max_request_body_size=4 * settings.max_body_bytes,
         clear_untrusted_proxy_headers=not settings.trusted_proxies,  # else proxies.py does it
     )
-    for listener in sockets.values():
+    for listener in list(sockets.values()):
         if isinstance(listener, BaseWSGIServer):
             listener.channel_class = Channel
+            sockets.wake_through(listener.trigger)
+            listener.pull_trigger = _leave_asleep
     return server
 
 
-class Refusal(ErrorTask):  # type: ignore[misc]
-    """What waitress refuses by itself (a body far too large, broken HTTP), in JSON as all else."""
-
-    def execute(self) -> None:
-        """Write the answer; the connection closes behind it."""
-        error = self.request.error
-        if not hasattr(self.request, "path"):  # waitress logs it when the client has left meanwhile
-            self.request.path = ""
-        headers, body = server_refusal(error.code, error.body)
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers.extend(headers.items())
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-class Channel(HTTPChannel):  # type: ignore[misc]
-    """A client's connection that does not keep the main loop awake while a worker writes to it.
-
-    waitress asks to be told as soon as the socket can be written while a worker is in the middle
-    of sending; it is told at once, cannot take the lock, and goes round again, for every stream.
-    Here it asks only when nobody is sending; the worker wakes the loop itself if bytes stay.
-    """
-
-    error_task_class = Refusal
-
-    def writable(self) -> bool:
-        """Whether the main loop has something to send."""
-        if self.will_close or self.close_when_flushed:
-            return True
-        if not self.total_outbufs_len:
-            return False
-        if self.requests:
-            if not self.outbuf_lock.acquire(False):
-                return False
-            self.outbuf_lock.release()
-        return bool(self.total_outbufs_len)
+def _leave_asleep() -> None:
+    """waitress would wake its loop after every answer; our channels say when there is a reason."""
 
 
 def keep_to_one_core() -> None:
@@ -161,32 +125,27 @@ def keep_to_one_core() -> None:
             os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
 
 
-def turn(sockets: dict[int, Any], seconds: float = 1.0) -> None:
-    """One round of waitress's loop, at most that long."""
-    wasyncore.loop(timeout=seconds, use_poll=True, map=sockets, count=1)
-
-
-def _give_notice(sockets: dict[int, Any], bridge: Bridge, seconds: float) -> None:
+def _give_notice(sockets: Sockets, bridge: Bridge, seconds: float) -> None:
     """/readyz says that it is leaving, and calls are still taken until load balancers know."""
     bridge.gateway.leaving.set()
     until = clock.monotonic() + seconds
     while clock.monotonic() < until:
-        turn(sockets, 0.1)
+        sockets.turn(0.1)
     bridge.gateway.draining.set()
 
 
-def _drain(server: Any, sockets: dict[int, Any], bridge: Bridge, seconds: float) -> None:
+def _drain(server: Any, sockets: Sockets, bridge: Bridge, seconds: float) -> None:
     """Calls that are under way may end; new ones are told to come again."""
     _log.info("stopping: waiting up to %.0f s for %d calls", seconds, bridge.gateway.slots.in_use)
     deadline = clock.monotonic() + seconds
     while _busy(server, sockets, bridge) and clock.monotonic() < deadline:
-        turn(sockets, 0.1)
+        sockets.turn(0.1)
     server.close()
     server.task_dispatcher.shutdown(cancel_pending=True, timeout=2)
     _log.info("stopped")
 
 
-def _busy(server: Any, sockets: dict[int, Any], bridge: Bridge) -> bool:
+def _busy(server: Any, sockets: Sockets, bridge: Bridge) -> bool:
     if bridge.gateway.slots.in_use or server.task_dispatcher.active_count:
         return True
     channels = [channel for channel in sockets.values() if isinstance(channel, HTTPChannel)]

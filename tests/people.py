@@ -21,6 +21,7 @@ from modelbridge.identity import keys, teams, users
 from modelbridge.ledger import accounts, limits, postings
 from modelbridge.ledger.accounts import AccountView
 from modelbridge.ledger.audit import check_books
+from modelbridge.listener import Sockets
 from modelbridge.store.tables import ApiKey, Base, Call, Hold
 from modelbridge.upstream import credentials
 
@@ -228,13 +229,13 @@ def serving(data_dir: Path, **environ: str) -> Iterator[TestBridge]:
     app = create_app(config.load(env))
     bridge: Bridge = app.extensions["modelbridge"]
     bridge.start()
-    sockets: dict[int, Any] = {}
+    sockets = Sockets()
     listening = server.make_server(app, bridge.settings, sockets)
     stop = threading.Event()
 
     def serve() -> None:
         while not stop.is_set():
-            server.turn(sockets, 0.2)
+            sockets.turn(0.2)
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -8,6 +8,7 @@ from modelbridge.catalog.routes import CatalogCache
 from modelbridge.config import Settings
 from modelbridge.gateway.flights import Flights
 from modelbridge.gateway.meters import Meters
+from modelbridge.gateway.pump import Pump
 from modelbridge.gateway.rates import RateLimits
 from modelbridge.gateway.slots import Slots
 from modelbridge.gateway.waiting import MoneyFreed
@@ -35,6 +36,7 @@ class Gateway:
     flights: Flights
     slots: Slots
     rates: RateLimits = field(default_factory=RateLimits)
+    pump: Pump = field(default_factory=Pump)
     money_freed: MoneyFreed = field(default_factory=MoneyFreed)
     drains: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MAX_DRAINS))
     known_prices: set[str] = field(default_factory=set)

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from modelbridge.errors import Overloaded
 from modelbridge.gateway import pipeline
 from modelbridge.gateway.call import Call
+from modelbridge.gateway.pump import Outlet
 from modelbridge.gateway.services import Gateway
+from modelbridge.gateway.streaming import StreamBody
 
 
 def take_slot(gateway: Gateway, call: Call) -> None:
@@ -43,6 +45,11 @@ class SlottedBody:
     def __init__(self, body: pipeline.Body, gateway: Gateway, call: Call) -> None:
         self._body, self._gateway, self._call = body, gateway, call
         self._closed = False
+
+    def attach(self, outlet: Outlet) -> None:
+        """The server lets other threads write to the client."""
+        if isinstance(self._body, StreamBody):
+            self._body.attach(outlet)
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._body)

@@ -5,12 +5,13 @@ before its first `next()` never runs its `finally`.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from modelbridge import clock
 from modelbridge.errors import BridgeError, UpstreamError
 from modelbridge.gateway.call import Call
 from modelbridge.gateway.charge import Charge, finish_of
+from modelbridge.gateway.pump import Outlet
 from modelbridge.gateway.relay import Relay
 from modelbridge.gateway.sending import Sent
 from modelbridge.money import format_amount
@@ -34,18 +35,24 @@ class StreamBody:
     def __init__(self, call: Call, charge: Charge, sent: Sent, relay: Relay) -> None:
         self._call, self._charge, self._sent, self._relay = call, charge, sent, relay
         self._frames = FrameReader()
-        self._next_evidence = clock.monotonic() + EVIDENCE_SECONDS
-        self._ended = False
+        self._moved_at = clock.monotonic()
+        self._next_evidence = self._moved_at + EVIDENCE_SECONDS
+        self._outlet: Outlet | None = None
         self._closed = False
+        self.ended = False
+
+    def attach(self, outlet: Outlet) -> None:
+        """The server lets the pump write to the client: most of the stream goes that way."""
+        self._outlet = outlet
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
         """The next bytes; waits for the upstream. Failures become the format's error frame."""
-        while not self._ended:
-            out = self._advance()
-            if self._ended:
+        while not self.ended:
+            out = self._advance() if self._outlet is None else self._ride(self._outlet)
+            if self.ended:
                 out += self._finish()
             if out:
                 return out
@@ -57,7 +64,7 @@ class StreamBody:
             return
         self._closed = True
         try:
-            if not self._ended:
+            if not self.ended:
                 self._hang_up()
         finally:
             self._sent.close()
@@ -65,14 +72,66 @@ class StreamBody:
                 meter = self._relay.meter
                 self._charge.forget_outcome(None, meter.usage, meter.output_bytes)
 
+    # What the pump needs to know
+
+    def advance(self) -> bytes:
+        """Without waiting: what has come, for the client; `ended` when nothing more will."""
+        exchange = self._sent.exchange
+        out = self._digest(exchange.take)
+        if exchange.taken_whole and not self.ended:
+            out += self._digest(exchange.take)
+        return out
+
+    @property
+    def is_cut(self) -> bool:
+        """A deadline, a revocation or a hang-up has cut the upstream."""
+        return self._sent.exchange.is_cut
+
+    def idle(self, now: float) -> bytes:
+        """A comment when it is time for one."""
+        if now - self._moved_at < self.keep_alive_seconds:
+            return b""
+        self._moved_at = now
+        return KEEP_ALIVE
+
+    def pause(self) -> None:
+        """The client is slow."""
+        self._sent.exchange.pause_taking()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        self._sent.exchange.resume_taking()
+
+    def _ride(self, outlet: Outlet) -> bytes:
+        """Let the pump carry the stream; the last bytes, which wait for the settlement."""
+        self._outlet = None
+        exchange = self._sent.exchange
+        socket = exchange.begin_taking()
+        if socket is None:
+            return b""
+        try:
+            out = self.advance()  # what came with the head, no poll will tell
+            if self.ended:
+                return out
+            if out:
+                outlet.write(out)
+            return self._charge.gateway.pump.carry(socket, self, outlet)
+        finally:
+            exchange.end_taking(done=self.ended)
+
     def _advance(self) -> bytes:
-        """Read what has come; `_ended` when nothing more is to be read."""
-        meter = self._relay.meter
-        out = bytearray()
+        """Wait for what comes; `ended` when nothing more is to be read."""
         if not self._sent.exchange.wait(self.keep_alive_seconds):
             return KEEP_ALIVE
+        return self._digest(self._sent.exchange.read)
+
+    def _digest(self, read: Callable[[], bytes | None]) -> bytes:
+        meter = self._relay.meter
+        out = bytearray()
         try:
-            chunk = self._sent.exchange.read()
+            chunk = read()
+            if chunk is None:
+                return b""
             for frame in self._frames.feed(chunk):
                 out += self._relay.frame(frame)
                 if meter.done or meter.error:
@@ -86,8 +145,8 @@ class StreamBody:
         except BridgeError as error:
             if not meter.complete:
                 meter.error = error
-            self._ended = True
-        self._ended = self._ended or bool(meter.done or meter.error)
+            self.ended = True
+        self.ended = self.ended or bool(meter.done or meter.error)
         self._keep_evidence()
         return bytes(out)
 
@@ -95,7 +154,7 @@ class StreamBody:
         if rest := self._frames.rest():
             out += self._relay.frame(rest)
         self._relay.end()
-        self._ended = True
+        self.ended = True
 
     def _finish(self) -> bytes:
         """Settle, then the last bytes: the format's end, or the error instead of it."""
@@ -123,19 +182,19 @@ class StreamBody:
         if not stops and gateway.drains.acquire(blocking=False):
             try:
                 self._sent.flight.drain_until = clock.monotonic() + DRAIN_SECONDS
-                while not self._ended:
+                while not self.ended:
                     self._advance()
             finally:
                 gateway.drains.release()
-        self._ended = True
+        self.ended = True
         try:
             self._settle("client_left", None)
         except BridgeError:
             _log.exception("call %s: the settlement has to wait", self._call.id)
 
     def _keep_evidence(self) -> None:
-        now = clock.monotonic()
-        if now >= self._next_evidence and not self._ended:
+        now = self._moved_at = clock.monotonic()
+        if now >= self._next_evidence and not self.ended:
             self._next_evidence = now + EVIDENCE_SECONDS
             meter = self._relay.meter
             self._charge.keep_evidence(meter.usage, meter.output_bytes)

@@ -8,31 +8,23 @@ address and the technical cause go to the log, the credential nowhere.
 import logging
 from collections.abc import Callable
 from http.client import HTTPException
-from typing import cast
 
-from requests import PreparedRequest, RequestException
+from requests import RequestException
 from requests.exceptions import SSLError, Timeout
-from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import HTTPError, ReadTimeoutError
-from urllib3.response import HTTPResponse
+from urllib3.exceptions import HTTPError
 
-from modelbridge import clock, jsonio
+from modelbridge import clock
 from modelbridge.config import Settings
-from modelbridge.errors import BridgeError, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
-from modelbridge.upstream.connections import READ_BYTES, Adapter, Answer
-from modelbridge.upstream.credentials import CredentialError
+from modelbridge.errors import BridgeError, UpstreamError, UpstreamTimeout
+from modelbridge.upstream.answers import Answer, Strange, answer_of
+from modelbridge.upstream.connections import Adapter
 from modelbridge.upstream.line import Line, on
+from modelbridge.upstream.request import is_sendable, prepare
 from modelbridge.upstream.watch import Watch
 from modelbridge.wire.target import Target, WireRequest
 
 logger = logging.getLogger("modelbridge.upstream")
 
-_AUTH = {
-    "bearer": ("authorization", "Bearer "),
-    "x-api-key": ("x-api-key", ""),
-    "x-goog-api-key": ("x-goog-api-key", ""),
-    "api-key": ("api-key", ""),
-}
 _KEPT_HEADERS = {
     "content-type",
     "retry-after",
@@ -106,11 +98,17 @@ class Exchange:
         self._request = request
         self._stream = stream
         self._line = Line(target.upstream, client.settings.connect_seconds)
-        self._raw: HTTPResponse | None = None
+        self._answer: Answer | Strange | None = None
+        self._taken: Answer | None = None
         self._ended = False
         self._started_at = 0.0
         self._waiting_since: float | None = None
         self._has_body = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Somebody has cut it: whatever reads it will be told why."""
+        return self._line.error is not None
 
     @property
     def sent(self) -> bool:
@@ -125,17 +123,18 @@ class Exchange:
         any byte of the request may have left. Raises the error of a `cut`, also of one before.
         """
         self._line.check()
-        prepared = self._prepare()
+        client, target = self._client, self._target
+        prepared = prepare(target, self._request, client.credential_of, stream=self._stream)
         self._started_at = self._waiting_since = clock.monotonic()
-        self._client.watch.add(self)
+        client.watch.add(self)
         try:
             with on(self._line):
-                response = self._client.adapter.send(
+                response = client.adapter.send(
                     prepared, stream=True, timeout=self._backstop_seconds(), proxies={}
                 )
-            self._raw = cast(HTTPResponse, response.raw)
+            self._answer = answer_of(response)
             self._waiting_since = None
-            self._read_head(self._raw)
+            self._read_head(self._answer)
             self._line.check()
         except _BROKEN as error:
             failure = self._failure(error)
@@ -155,11 +154,11 @@ class Exchange:
         self._line.check()
         if self._ended:
             return b""
-        if self._raw is None:
+        if self._answer is None:
             raise RuntimeError("an exchange is read before it was started")
         self._waiting_since = clock.monotonic()
         try:
-            data = self._raw.read1(READ_BYTES, decode_content=False)
+            data = self._answer.read1()
         except _BROKEN as error:
             failure = self._failure(error)
             self.close()
@@ -176,18 +175,70 @@ class Exchange:
         self.close()
         return b""
 
+    def begin_taking(self) -> int | None:
+        """From now on `take` instead of `read`: the socket's descriptor, to be told when.
+
+        None if there is nothing to take any more.
+        """
+        answer = self._answer
+        if self._ended or not isinstance(answer, Answer) or not answer.stop_waiting():
+            return None
+        self._taken, self._waiting_since = answer, clock.monotonic()
+        return answer.fileno()
+
+    def take(self) -> bytes | None:
+        """`read` that neither waits nor closes: None if nothing has come, b"" at the end."""
+        self._line.check()
+        if self._taken is None:
+            raise RuntimeError("an exchange is taken from before that was begun")
+        try:
+            data = self._taken.take()
+        except _BROKEN as error:
+            raise self._failure(error) from None
+        self._line.check()
+        if data is not None:
+            self._waiting_since = clock.monotonic()
+            self._has_body = self._has_body or bool(data)
+        return data
+
+    @property
+    def taken_whole(self) -> bool:
+        """The end has come too: `take` has b"" to say, and nothing will wake anybody for that."""
+        return self._taken is not None and self._taken.is_complete()
+
+    def pause_taking(self) -> None:
+        """Until `resume_taking`, what is not taken does not make the upstream late."""
+        self._waiting_since = None
+
+    def resume_taking(self) -> None:
+        """The upstream is listened to again."""
+        self._waiting_since = clock.monotonic()
+
+    def end_taking(self, *, done: bool) -> None:
+        """`read` works again. `done`: nobody wants more; the connection is free if nothing comes.
+
+        Idempotent.
+        """
+        answer, self._taken, self._waiting_since = self._taken, None, None
+        if answer is None or self._line.error is not None:
+            return
+        if answer.is_complete() or (done and answer.takes_nothing_more()):
+            self._ended = True
+            self.close()
+        else:
+            answer.wait_again()
+
     def wait(self, seconds: float) -> bool:
         """Wait at most that long for `read` to have something to say; False: still nothing.
 
         Time spent here counts for the idle deadline.
         """
-        if self._ended or self._raw is None or self._line.error is not None:
+        if self._ended or self._answer is None or self._line.error is not None:
             return True
         if self._waiting_since is None:
             self._waiting_since = clock.monotonic()
-        answer = getattr(self._raw, "_fp", None)
         try:
-            ready = answer.ready(seconds) if isinstance(answer, Answer) else True
+            ready = self._answer.ready(seconds)
         except (OSError, ValueError):  # closed by a cut meanwhile: `read` says how
             ready = True
         if ready:
@@ -220,8 +271,10 @@ class Exchange:
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else drop it. Idempotent."""
         self._client.watch.discard(self)
-        raw, self._raw = self._raw, None
+        answer, self._answer = self._answer, None
         if self._ended:
+            if answer is not None:
+                answer.release()
             return
         self._line.cut(
             UpstreamError(
@@ -229,9 +282,8 @@ class Exchange:
                 may_have_billed=self.sent,
             )
         )
-        if raw is not None:
-            raw.close()
-            raw.release_conn()
+        if answer is not None:
+            answer.release()
 
     def overdue(self, now: float) -> BridgeError | None:
         """The deadline that has passed, as the error to cut with; for the watch."""
@@ -265,65 +317,24 @@ class Exchange:
         settings = self._client.settings
         return max(settings.first_byte_seconds, settings.idle_seconds) + _BACKSTOP_SECONDS
 
-    def _prepare(self) -> PreparedRequest:
-        """The request, without requests' Session: nothing is merged in from the environment."""
-        has_body = self._request.method == "POST"
-        body = jsonio.dumps(self._request.body) if has_body else None
-        prepared = PreparedRequest()
-        prepared.method = self._request.method
-        prepared.url = self._target.base_url + self._request.path
-        prepared.headers = CaseInsensitiveDict(self._send_headers(body))
-        prepared.body = body
-        return prepared
-
-    def _send_headers(self, body: bytes | None) -> dict[str, str]:
-        headers = {name.lower(): value for name, value in self._request.headers.items()}
-        if body is not None:
-            headers |= {"content-type": "application/json", "content-length": str(len(body))}
-        headers |= {
-            "accept": "text/event-stream" if self._stream else "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "ModelBridge",
-        }
-        for value in headers.values():
-            if not _is_sendable(value):
-                raise UpstreamError("A header for the upstream cannot be sent.", refused=True)
-        if self._target.auth != "none" and (credential := self._credential()):
-            name, prefix = _AUTH[self._target.auth]
-            headers[name] = prefix + credential
-        return headers
-
-    def _credential(self) -> str | None:
-        name = self._target.upstream
-        try:
-            credential = self._client.credential_of(self._target.upstream_id)
-        except CredentialError as error:
-            logger.error("upstream %s: %s", name, error)
-            raise UpstreamAuthFailed(
-                f"The credential of the upstream {name!r} cannot be used.", refused=True
-            ) from None
-        if credential is not None and not _is_sendable(credential):
-            logger.error("upstream %s: the credential has characters that no header can", name)
-            raise UpstreamAuthFailed(
-                f"The credential of the upstream {name!r} cannot be used.", refused=True
-            )
-        return credential
-
-    def _read_head(self, raw: HTTPResponse) -> None:
+    def _read_head(self, answer: Answer | Strange) -> None:
         """Take status and headers over. Raises UpstreamError for an answer that we do not take."""
-        self.status = raw.status
-        for name, value in raw.headers.items():
+        self.status = answer.status
+        for name, value in answer.headers.items():
             name = name.lower()
             kept = name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIX)
-            if kept and _is_sendable(value):
+            if kept and is_sendable(value):
                 self.headers[name] = value
         if 300 <= self.status < 400:
             raise self._refused_answer("answered with a redirect, which is not followed")
         if self.status < 200:
             raise self._refused_answer(f"answered with status {self.status}")
-        if raw.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
+        if answer.headers.get("content-encoding", "identity").strip().lower() not in (
+            "identity",
+            "",
+        ):
             raise self._refused_answer("sent a compressed answer, which was not asked for")
-        if raw.headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
+        if answer.headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
             raise self._refused_answer("sent an answer in an unknown transfer encoding")
 
     def _refused_answer(self, what: str) -> UpstreamError:
@@ -346,12 +357,7 @@ class Exchange:
             tls = isinstance(error, SSLError)
             what = "does not speak TLS that can be trusted" if tls else "cannot be reached"
             return UpstreamError(f"The upstream {name!r} {what}.", refused=True)
-        if isinstance(error, Timeout | ReadTimeoutError):
+        if isinstance(error, Timeout | TimeoutError):
             return UpstreamTimeout(f"The upstream {name!r} fell silent.", may_have_billed=True)
         what = "broke off its answer" if self.status else "closed the connection without an answer"
         return UpstreamError(f"The upstream {name!r} {what}.", may_have_billed=True)
-
-
-def _is_sendable(value: str) -> bool:
-    """Whether it can stand in a header: printable ASCII."""
-    return value.isascii() and value.isprintable()

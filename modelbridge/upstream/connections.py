@@ -1,144 +1,82 @@
 """urllib3's connections and pools under requests' adapter, made to be cut, watched and counted.
 
 What they add: a connection belongs to a `Line` while it is used; the address is checked where it
-is connected to; sending is noted before it happens; whatever has arrived of a body is read at once;
-a connection that was idle for long, or was cut, or got more bytes than it should is not used again.
+is connected to; sending is noted before it happens; a connection that was idle for long, or was
+cut, or got more bytes than it should is not used again. What they leave out is urllib3's own way
+of asking (docs/decisions/0009-asking.md).
 """
 
-import http.client
-import select
+import errno
 import socket
 import ssl
 import threading
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import certifi
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.response import HTTPResponse as Urllib3Response
+from urllib3.exceptions import SSLError
 from urllib3.util.ssl_ import create_urllib3_context
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from modelbridge import clock
+from modelbridge.upstream.answers import Answer
 from modelbridge.upstream.dial import dial
-from modelbridge.upstream.framing import Chunked, Framing, Length, UntilClose
 from modelbridge.upstream.line import Line, current
 
 MAX_IDLE_SECONDS = 20.0
-READ_BYTES = 64 * 1024
-
-
-class Answer(http.client.HTTPResponse):
-    """An answer whose `read1` gives everything that has arrived, and tells a truncated body."""
-
-    def __init__(self, sock: socket.socket, method: str | None, connection: "_Connection") -> None:
-        super().__init__(sock, method=method)
-        self._connection = connection
-        self._socket = sock
-        self._framing: Framing = Length(0)
-        self._buffer_may_hold_some = True
-
-    def begin(self) -> None:
-        """Read the head; how the body ends is known from then on."""
-        super().begin()
-        if self.chunked:
-            self._framing = Chunked()
-        elif self.length is not None:
-            self._framing = Length(self.length)
-        else:
-            self._framing = UntilClose(may_be_empty=self.status >= 400)
-
-    def read1(self, n: int = -1) -> bytes:
-        """Everything of the body that has arrived, at least a byte; b"" at its end."""
-        framing = self._framing
-        while (fp := self.fp) is not None:
-            if framing.ended:
-                self._close_conn()
-                break
-            data = fp.read1(READ_BYTES)
-            if not data:
-                framing.eof()
-                continue
-            payload = framing.feed(data)
-            if framing.stray:
-                self._connection.unsound = True
-            if payload:
-                return payload
-        return b""
-
-    def ready(self, seconds: float) -> bool:
-        """Whether `read1` has something to say within that time, be it the end or an error."""
-        if self.fp is None or self._framing.ended or self._holds_some():
-            return True
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
-
-    def _holds_some(self) -> bool:
-        """Bytes that are not on the socket any more: TLS's, or what came with the head."""
-        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-            return True
-        if not self._buffer_may_hold_some or self.fp is None:
-            return False
-        self._buffer_may_hold_some = False  # READ_BYTES is more than the buffer: read1 empties it
-        patience = self._socket.gettimeout()
-        self._socket.settimeout(0)
-        try:
-            return bool(self.fp.peek(1))
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return False
-        finally:
-            self._socket.settimeout(patience)
-
-    def _close_conn(self) -> None:
-        self._connection.line.detach()
-        super()._close_conn()  # type: ignore[misc]  # the standard library's own, undocumented
+LARGE_BYTES = 64 * 1024
 
 
 class _Connection(HTTPConnection):
     """A connection that belongs to the line of the thread that uses it."""
 
     line: Line
+    home: "_PoolRules"
     idle_since = 0.0
     unsound = False
-    _answer: Answer | None = None
 
     def _new_conn(self) -> socket.socket:
-        self.line = current()
-        self.unsound = False
         sock = dial(self._dns_host, self.port, self.line)
         sock.settimeout(cast(float, self.timeout))
         return sock
 
-    def request(self, *args: Any, **options: Any) -> None:
-        self.line = current()
-        if self.sock is not None:
-            self.line.attach(self.sock)
-        super().request(*args, **options)
-
-    def send(self, data: Any) -> None:
+    def ask(self, line: Line, head: bytes, body: bytes, seconds: float) -> Answer:
+        """Send the request, read the head of the answer; the socket waits `seconds` at most."""
+        self.line, self.timeout = line, seconds
         if self.sock is None:
             self.connect()
-        self.line.sending()
-        super().send(data)
-
-    def response_class(  # type: ignore[override]  # a class there; called the same way
-        self, sock: socket.socket, *_: object, method: str | None = None
-    ) -> http.client.HTTPResponse:
-        self._answer = Answer(sock, method, self)
-        return self._answer
-
-    def getresponse(self) -> Urllib3Response:  # type: ignore[override]  # as in urllib3
+        else:
+            line.attach(self.sock)
+            self.sock.settimeout(seconds)
+        sock = cast(socket.socket, self.sock)
+        line.sending()
         try:
-            return super().getresponse()
+            if len(body) < LARGE_BYTES:
+                sock.sendall(head + body)
+            else:
+                sock.sendall(head)
+                sock.sendall(body)
+        except OSError as error:  # an upstream may answer, and hang up, before it has read all
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                raise
+        answer = Answer(sock, "POST", self)
+        try:
+            answer.begin()
         except BaseException:
-            if self._answer is not None:  # its own socket may be open: urllib3 did not take it over
-                self._answer.close()
+            answer.close()
             raise
-        finally:
-            self._answer = None
+        self.unsound = answer.will_close
+        return answer
+
+    def release(self) -> None:
+        """To its pool."""
+        self.home._put_conn(self)
 
     @property
     def reusable(self) -> bool:
@@ -175,8 +113,45 @@ class _TlsConnection(_Connection, HTTPSConnection):
         self.line.attach(sock)
 
 
+@lru_cache(maxsize=1024)
+def _host(scheme: str | None, host: str, port: int | None) -> str:
+    """What stands in the Host header."""
+    host = f"[{host.strip('[]')}]" if ":" in host else host
+    return host if port in (None, 443 if scheme == "https" else 80) else f"{host}:{port}"
+
+
+@lru_cache(maxsize=1024)
+def _in_first_line(path: str) -> str:
+    """The path, with whatever no request line can say written as %XX."""
+    return quote(path, safe="!#$%&'()*+,/:;=?@[]~")
+
+
+def write_head(method: str, path: str, host: str, headers: Mapping[str, str]) -> bytes:
+    """A request's head. The values of headers are printable ASCII, as `prepare` has seen to."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"{method} {_in_first_line(path)} HTTP/1.1\r\nhost: {host}\r\n{lines}\r\n".encode(
+        "ascii"
+    )
+
+
 class _PoolRules(HTTPConnectionPool):
     """When a connection may be used again."""
+
+    def urlopen(  # type: ignore[override]  # what requests' adapter asks for, and no more
+        self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any
+    ) -> Answer:
+        """Send a request over a connection of this pool, and read the head of the answer."""
+        head = write_head(method, url, _host(self.scheme, self.host, self.port), headers)
+        connection = cast(_Connection, self._get_conn())
+        connection.home = self
+        try:
+            return connection.ask(current(), head, body or b"", options["timeout"].read_timeout)
+        except BaseException as error:
+            connection.unsound = True
+            self._put_conn(connection)
+            if isinstance(error, ssl.SSLError | CertificateError):
+                raise SSLError(error) from None
+            raise
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection = cast(_Connection, super()._get_conn(timeout))

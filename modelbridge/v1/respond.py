@@ -1,5 +1,8 @@
 """From a request to a Call, and from what the gateway gives back to a Response."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from flask import Response, g, request
 
 from modelbridge import ids, jsonio
@@ -11,12 +14,17 @@ from modelbridge.errors import (
 )
 from modelbridge.gateway import journal, pipeline, serving
 from modelbridge.gateway.call import Call
+from modelbridge.gateway.pump import Outlet
 from modelbridge.gateway.services import Gateway
 from modelbridge.identity.callers import Caller
 from modelbridge.jsonio import JSONDict
 from modelbridge.v1.errors import error_response, name_response, request_id
 from modelbridge.v1.guard import gateway
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+UNSENT_BYTES = "modelbridge.unsent_bytes"
 MAX_IDEMPOTENCY_KEY = 255
 
 
@@ -83,12 +91,29 @@ def _complete(bridge: Gateway, call: Call) -> Response:
     return response
 
 
+class StreamResponse(Response):
+    """A stream. Where the server tells how far its client has got, other threads write to it."""
+
+    def __init__(self, body: serving.SlottedBody) -> None:
+        super().__init__(
+            body, content_type="text/event-stream; charset=utf-8", direct_passthrough=True
+        )
+        self._body = body
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """WSGI: the server iterates what is returned, and `write` may be called before that."""
+        body, status, headers = self.get_wsgi_response(environ)
+        write = start_response(status, headers)
+        unsent_bytes = environ.get(UNSENT_BYTES)
+        if unsent_bytes is not None:
+            self._body.attach(Outlet(write, unsent_bytes))
+        return body
+
+
 def _stream(bridge: Gateway, call: Call) -> Response:
-    response = Response(
-        serving.stream(bridge, call),
-        content_type="text/event-stream; charset=utf-8",
-        direct_passthrough=True,
-    )
+    response = StreamResponse(serving.stream(bridge, call))
     response.headers["Cache-Control"] = "no-cache, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
     _write_notes(response, call)

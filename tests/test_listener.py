@@ -1,0 +1,158 @@
+"""The listener: waitress on epoll serves whoever is slow, quick, early or gone."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from people import wait_for
+
+from modelbridge import config, server
+from modelbridge.listener import Sockets
+
+BLOCK = b"0123456789abcdef" * 4096
+WHOLE = BLOCK * 64
+
+
+class Site:
+    """A small app behind the listener."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.gone: list[bool] = []
+        self.door = threading.Event()
+        self.port = 0
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        self.asked.append(path)
+        if path == "/long":
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return iter([BLOCK] * 64)
+        if path == "/gate":
+            self.door.wait(20)
+            self.gone.append(environ["waitress.client_disconnected"]())
+        body = environ["wsgi.input"].read() or path.encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    env = {"MODELBRIDGE_DATA_DIR": str(tmp_path), "MODELBRIDGE_PORT": "0"}
+    site, sockets, stop = Site(), Sockets(), threading.Event()
+    settings = config.load(env | {"MODELBRIDGE_THREADS": "4"})
+    listening = server.make_server(site, settings, sockets)  # type: ignore[arg-type]
+    site.port = listening.effective_port
+
+    def serve() -> None:
+        while not stop.is_set():
+            sockets.turn(0.1)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield site
+    stop.set()
+    thread.join()
+    listening.task_dispatcher.shutdown(timeout=5)
+    listening.close()
+    for channel in list(sockets.values()):
+        channel.close()
+
+
+def read_until(line: socket.socket, mark: bytes) -> bytes:
+    seen = b""
+    while mark not in seen:
+        piece = line.recv(2**16)
+        assert piece, seen[-200:]
+        seen += piece
+    return seen
+
+
+def test_a_connection_is_used_again_and_answers_keep_their_order(site: Site) -> None:
+    with site.connect() as line:
+        for number in range(3):
+            line.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+            assert read_until(line, b"/%d" % number).startswith(b"HTTP/1.1 200 OK")
+        line.sendall(b"".join(b"GET /p%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(5)))
+        seen = read_until(line, b"/p4")
+    places = [seen.index(b"/p%d" % number) for number in range(5)]
+    assert places == sorted(places)
+    assert len(site.asked) == 8
+
+
+def test_head_and_body_leave_together(site: Site) -> None:
+    with site.connect() as line:
+        line.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert line.recv(2**16).endswith(b"\r\n\r\n/x")
+
+
+def test_a_slow_reader_gets_every_byte_and_the_others_are_served(site: Site) -> None:
+    with site.connect() as slow, site.connect() as quick:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        slow.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        wait_for(lambda: "/long" in site.asked)
+        started = time.monotonic()
+        for _ in range(20):
+            quick.sendall(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
+            read_until(quick, b"/quick")
+        assert time.monotonic() - started < 5
+        got = b"".join(iter(lambda: slow.recv(2**16), b""))
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert b"chunked" in head
+    pieces = []
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        pieces.append(body[: int(size, 16)])
+        body = body[int(size, 16) + 2 :]
+    assert b"".join(pieces) == WHOLE
+
+
+def test_a_client_that_leaves_is_known_to_have_left(site: Site) -> None:
+    with site.connect() as line:
+        line.sendall(b"GET /gate HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for(lambda: "/gate" in site.asked)
+    time.sleep(0.2)
+    site.door.set()
+    wait_for(lambda: bool(site.gone))
+    assert site.gone == [True]
+
+
+def test_a_client_may_ask_whether_to_send_its_body(site: Site) -> None:
+    with site.connect() as line:
+        head = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        line.sendall(head)
+        assert read_until(line, b"\r\n\r\n").startswith(b"HTTP/1.1 100")
+        line.sendall(b"body")
+        assert read_until(line, b"body").startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_that_comes_in_drips_and_a_broken_request_are_answered(site: Site) -> None:
+    with site.connect() as line:
+        for piece in b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nslow".split(b" "):
+            line.sendall(piece if piece.endswith(b"slow") else piece + b" ")
+            time.sleep(0.02)
+        assert read_until(line, b"slow").startswith(b"HTTP/1.1 200")
+    with site.connect() as line:
+        line.sendall(b"GET / HTTP/1.1\r\nbroken header\r\n\r\n")
+        assert b" 400 " in read_until(line, b"}")
+        assert line.recv(100) in (b"", b"}")
+
+
+def test_five_hundred_idle_connections_keep_nobody_waiting(site: Site) -> None:
+    idle = [site.connect() for _ in range(500)]
+    try:
+        with site.connect() as line:
+            line.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+            read_until(line, b"/x")
+    finally:
+        for one in idle:
+            one.close()
