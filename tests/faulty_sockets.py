@@ -157,7 +157,7 @@ class FaultySockets:
         self._lock = threading.Lock()
         self._made: Counter[str] = Counter()
         self._planned: tuple[str, int, Fault] | None = None
-        self._real: dict[str, Call] = {}
+        self._real: dict[str, Any] = {}
         self.struck = 0
 
     def __enter__(self) -> Self:
@@ -167,7 +167,7 @@ class FaultySockets:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for kind, (where, name, _) in KINDS.items():
+        for kind, (where, name, _faults) in KINDS.items():
             if self._real[kind] is None:  # inherited from the C class
                 delattr(where, name)
             else:

@@ -43,7 +43,8 @@ def ask(*messages: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 def read(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
-    return FRONT.read_request(ask(*messages, **fields))
+    request: ChatRequest = FRONT.read_request(ask(*messages, **fields))
+    return request
 
 
 def events_of(data: bytes) -> list[StreamEvent]:

@@ -95,6 +95,7 @@ class FaultyLives:
         )
         if "kept" not in life:  # the connection from the last life is not to be used again
             for pool in self.bridge.bridge.gateway.upstreams.adapter._pools.values():
+                assert pool.pool is not None
                 for connection in pool.pool.queue:
                     if connection is not None:
                         connection.close()

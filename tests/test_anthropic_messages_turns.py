@@ -147,7 +147,7 @@ def test_what_cannot_be_shown_to_the_model_is_named(message: Any, param: str) ->
 def test_messages_that_are_no_list_of_objects_are_refused() -> None:
     for messages in ("hi", ["hi"], None):
         with pytest.raises(InvalidRequest) as caught:
-            DIALECT.build_request({"messages": messages}, target(), 9)  # type: ignore[typeddict-item]
+            DIALECT.build_request({"messages": messages}, target(), 9)
         assert caught.value.param == "messages"
 
 

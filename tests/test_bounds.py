@@ -202,7 +202,8 @@ def test_tools_count_once_for_all_once_for_each_and_a_quarter_more_than_their_by
         asked = request("a", tools=tools)
         extra = 2_048 + 64 * len(tools) + as_json(tools) // 4
         assert measure(asked).text_tokens == as_json(asked) + 256 + 16 + extra
-    for none in ([], None):
+    empty: tuple[list[Any] | None, ...] = ([], None)
+    for none in empty:
         asked = request("a", tools=none)
         assert measure(asked).text_tokens == as_json(asked) + 256 + 16
 

@@ -100,13 +100,13 @@ def test_a_plain_call_reads_once_and_commits_twice(
 ) -> None:
     key, counts = counted
     hostile.will(*[reply("Hello")] * CALLS)
-    opened = hostile.connections
+    opened = hostile.connections()
     for _ in range(CALLS):
         assert key.chat().status_code == 200
     key.bridge.settle_down()
     assert counts.read / CALLS == 1
     assert counts.written["COMMIT"] / CALLS <= 2
-    assert hostile.connections - opened == 0
+    assert hostile.connections() - opened == 0
     changes = sum(counts.written[verb] for verb in ("SELECT", "INSERT", "UPDATE", "DELETE"))
     assert changes / CALLS <= 12, counts.written
 

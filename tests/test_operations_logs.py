@@ -50,7 +50,7 @@ def logged(formatter: logging.Formatter, message: str, *arguments: object) -> st
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("text", SECRETS)
+@pytest.mark.parametrize("text", SECRETS, ids=range(len(SECRETS)))
 def test_what_looks_like_a_secret_is_not_logged(text: str) -> None:
     for formatter in (TextLines(), JsonLines()):
         line = logged(formatter, "it said %s", text)

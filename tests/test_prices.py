@@ -547,8 +547,16 @@ def test_the_operators_price_has_every_class_and_no_tier() -> None:
     price = prices.operator_price(
         {"input": "1", "output": "5", "cache_read": "0.1", "cache_write": "2"}
     )
-    nanos = [1_000_000_000, 100_000_000, 2_000_000_000, 2_000_000_000, 1_000_000_000]
-    assert price == Price(Rates(*nanos, 5_000_000_000, 5_000_000_000))
+    rates = Rates(
+        input=1_000_000_000,
+        cache_read=100_000_000,
+        cache_write=2_000_000_000,
+        cache_write_1h=2_000_000_000,
+        audio_input=1_000_000_000,
+        output=5_000_000_000,
+        audio_output=5_000_000_000,
+    )
+    assert price == Price(rates)
 
 
 @pytest.mark.parametrize("name", ["input", "cache_write_1h", "audio_output"])

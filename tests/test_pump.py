@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from certificates import certificate
 from hostile import HostileUpstream, stream
 from people import Key, Person, TestBridge, wait_for
-from test_upstream_errors import certificate
 from upstream_calls import InBackground
 
 from modelbridge.gateway import pump as pumps
