@@ -39,7 +39,7 @@ bench: .venv/test-ready ## measure beside LiteLLM, Portkey, MLflow and nginx (ha
 	@$(PYTHON) bench/run.py $(ARGS)
 
 bench-quick: .venv/test-ready ## the same in five minutes, with fewer streams
-	@$(PYTHON) bench/run.py --quick --rounds 3 $(ARGS)
+	@$(PYTHON) bench/run.py --quick --rounds 2 $(ARGS)
 
 check: .venv/test-ready ## lint, format, types and floors, without the tests
 	@echo "== lint"

@@ -48,6 +48,7 @@ class Furnished:
             "handle": self.session_handle,
             "month": f"{clock.now():%Y-%m}",
             "page": "quickstart",
+            "path": "chat/completions",
             "action": "link",
             "token": self.invitation_token if rule.endpoint.startswith("invitations") else "x",
             "name": MODEL if "model" in rule.endpoint else "nowhere",

@@ -53,7 +53,7 @@ def make_answer(step: JSONDict, path: str, body: JSONDict, request_bytes: int) -
         talk.tokens, talk.finish, talk.text = maximum, "length", talk.text[: 4 * maximum]
     speak = anthropic_frames if anthropic else openai_frames
     whole = anthropic_body if anthropic else openai_body
-    if path.partition("?")[0].endswith("/completions") and "messages" not in body:
+    if path.partition("?")[0].endswith("/completions") and "prompt" in body:
         speak, whole = completion_frames, completion_body
     if body.get("stream"):
         frames = speak(talk)

@@ -88,6 +88,7 @@ def test_the_set_up_and_a_reset_link_are_on_record(world: World) -> None:
     assert [(one.action, one.actor) for one in events(world)] == [
         ("user.setup", ALICE),
         ("user.reset", BOB),
+        ("session.login", BOB),
     ]
 
 

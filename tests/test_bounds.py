@@ -266,6 +266,7 @@ def test_texts_that_are_no_chat_count_each_for_itself_and_tokens_as_they_are() -
     assert size.longest_tokens == 33 + as_json(rest) + 256 + 16
     assert size.bound("openai", "m", None) == size.text_tokens
     assert size.bound("openai", "m", 100) == 3 * 100  # a window for each
+    assert not size.cache_writes
 
 
 # On the wire

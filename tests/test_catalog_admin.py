@@ -52,7 +52,7 @@ def test_an_upstream_takes_its_providers_address_if_none_is_given(session: Sessi
         ("work\n", "openai", "^name: "),
         ("", "openai", "^name: "),
         ("taken", "openai", "^name: .* exists already"),
-        ("work", "closedai", "^provider: .*openai, anthropic"),
+        ("work", "closedai", "^provider: .*openai, .*anthropic"),
         ("work", "openai_compatible", "^base URL: "),
         ("work", "vllm", "^base URL: "),
     ],

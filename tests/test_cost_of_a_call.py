@@ -95,7 +95,7 @@ def python_calls_of(counts: Counts, work: Callable[[], None]) -> int:
     return counts.calls_so_far() - before - 1
 
 
-def test_a_plain_call_reads_once_and_commits_twice(
+def test_a_plain_call_asks_for_its_key_and_a_credential_and_commits_twice(
     counted: tuple[Key, Counts], hostile: HostileUpstream
 ) -> None:
     key, counts = counted
@@ -103,12 +103,11 @@ def test_a_plain_call_reads_once_and_commits_twice(
     opened = hostile.connections()
     for _ in range(CALLS):
         assert key.chat().status_code == 200
-    key.bridge.settle_down()
-    assert counts.read / CALLS == 1
+    assert counts.read / CALLS == 2
     assert counts.written["COMMIT"] / CALLS <= 2
     assert hostile.connections() - opened == 0
     changes = sum(counts.written[verb] for verb in ("SELECT", "INSERT", "UPDATE", "DELETE"))
-    assert changes / CALLS <= 12, counts.written
+    assert changes / CALLS <= 19, counts.written
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="counted with Python 3.11")
@@ -122,7 +121,7 @@ def test_a_plain_call_makes_no_more_python_calls_than_it_did(
         for _ in range(CALLS):
             key.chat()
 
-    assert python_calls_of(counts, work) / CALLS <= 1000
+    assert python_calls_of(counts, work) / CALLS <= 1500
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="counted with Python 3.11")

@@ -220,7 +220,7 @@ def documented_commands() -> list[tuple[str, str, list[str]]]:
     found = []
     for page in PAGES:
         text = re.sub(r"\\\n", " ", page.read_text(encoding="utf-8"))
-        for words in re.findall(r"\bflask (\w[^`#\n]*)", text):
+        for words in re.findall(r"\bflask (\w[^`'#\n]*)", text):
             noun, _, rest = words.partition(" ")
             found.append((noun, rest.partition(" ")[0], re.findall(r"--[a-z][a-z-]+", rest)))
     return found
@@ -301,5 +301,6 @@ def test_what_the_bridge_imports_is_what_requirements_in_asks_for() -> None:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module]
         for name in names:
-            imported |= {owner.lower() for owner in owners.get(name.partition(".")[0], [])}
+            owned = owners.get(name.partition(".")[0], [])
+            imported |= {owner.lower().replace("_", "-") for owner in owned}
     assert imported - brought_along <= asked

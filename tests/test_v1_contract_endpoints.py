@@ -109,6 +109,10 @@ def test_a_key_knows_itself(bridge: TestBridge, alice: Person, upstream: Hostile
         "remaining": "4.99694",
         "expires_at": f"{expires:%Y-%m-%dT%H:%M:%SZ}",
         "models": ["gpt-test"],
+        "rpm": None,
+        "tpm": None,
+        "concurrency": None,
+        "addresses": None,
         "currency": "AUD",
     }
 

@@ -69,11 +69,14 @@ def ask_code() -> ResponseReturnValue:
         return _code_page(form, None)
     throttle: LoginThrottle = current_app.extensions["modelbridge.code_throttle"]
     slow_down(throttle, user.email)
-    token = _enter_with(user, form.code.data)
-    if token is None:
+    entered = _enter_with(user, form.code.data)
+    if entered is None:
         return _code_page(form, _WRONG_CODE)
     throttle.succeeded(user.email, request.remote_addr or "")
+    token, warning = entered
     access.enter(user, token)
+    if warning:  # after what the cookie held before is forgotten
+        flash(warning, "warning")
     return redirect(access.safe_next(form.next.data), 303)
 
 
@@ -127,8 +130,8 @@ def slow_down(throttle: LoginThrottle, account: str) -> None:
         raise _too_many(math.ceil(wait_seconds))
 
 
-def _enter_with(user: User, code: str) -> str | None:
-    """The token of the new session; None for a wrong code."""
+def _enter_with(user: User, code: str) -> tuple[str, str] | None:
+    """The token of the new session and what the person must know; None for a wrong code."""
     with bridge().database.transaction() as session:
         row = session.get_one(User, user.id)
         kind = steps.use(session, row, code) if second_step.is_on(row) else None
@@ -138,10 +141,9 @@ def _enter_with(user: User, code: str) -> str | None:
         left = second_step.recovery_codes_left(session, row)
         _note(session, "session.login", user, second_step=kind)
         token = access.start_session(session, row)
-    if kind == "recovery code":
-        flash(f"You used a recovery code; {left} are left. Make new ones on your account page.",
-              "warning")  # fmt: skip
-    return token
+    if kind != "recovery code":
+        return token, ""
+    return token, f"You used a recovery code; {left} are left. Make new ones on your account page."
 
 
 def _code_page(form: SecondStepForm, refusal: str | None) -> ResponseReturnValue:

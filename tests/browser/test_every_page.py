@@ -22,8 +22,8 @@ from browser.conftest import free_port
 
 # Files, and answers for programs.
 NO_PAGES = {
-    "assets.static", "bootstrap.static", "health.healthz", "health.readyz", "home.steps",
-    "playground.models",
+    "assets.static", "bootstrap.static", "health.healthz", "health.metrics", "health.readyz",
+    "home.steps", "playground.models",
 }  # fmt: skip
 STRANGERS = {"session.login", "links.setup", "links.reset", "register.register",
              "invitations.accept"}  # fmt: skip
