@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ledger_world import World, world_in
 
-from modelbridge.ledger import audit, postings
+from modelbridge.ledger import accounts, audit, postings
 from modelbridge.ledger.audit import check_books
 from modelbridge.money import NANOS
 from modelbridge.store.statements import Cursor
@@ -52,6 +52,28 @@ def tampering(world: World) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         connection.close()
+
+
+def test_a_posting_is_at_most_a_hundred_million_and_keeps_its_note(world: World) -> None:
+    most = postings.MOST_NANOS
+    with world.database.transaction() as session:
+        paid = postings.top_up(session, world.account_id, most)
+        taken = postings.adjust(session, world.account_id, -most, note="paid twice")
+        given = postings.adjust(session, world.account_id, most)
+        again = postings.adjust(session, world.account_id, -most)
+    assert [(one.amount_nanos, one.note) for one in (paid, taken, given, again)] == [
+        (most, ""), (-most, "paid twice"), (most, ""), (-most, ""),
+    ]  # fmt: skip
+    for post in (postings.top_up, postings.adjust):
+        with pytest.raises(ValueError, match="^amount: "), world.database.transaction() as session:
+            post(session, world.account_id, most + 1)
+
+
+def test_accounts_are_told_apart_by_their_ids(world: World) -> None:
+    with world.database.transaction() as session:
+        opened = accounts.open_account(session, "team")
+    assert opened.id.startswith("acct_")
+    assert opened.id != world.account_id
 
 
 def test_books_in_order_have_no_problems_and_are_counted(world: World) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hostile import HostileUpstream
+from hostile import HostileUpstream, reply
 from people import Key, Person, TestBridge, serving
 from test_v1_contract import CHAT, HELLO, Answer, Headers, ask, bearer
 
@@ -273,3 +273,18 @@ def test_broken_http_is_refused_in_json(frugal: Key) -> None:
     ):
         answer = post(frugal, b"{}", JSON, header)
         assert answer.told == (status, "invalid_request_error", "invalid_request")
+
+
+def test_fields_of_any_name_are_told_in_a_header_that_can_carry_them(
+    key: Key, upstream: HostileUpstream
+) -> None:
+    key.bridge.upstream("chats", upstream.base_url, "openai_compatible")
+    key.bridge.model("gpt-chats", "chats")
+    upstream.will(reply("Hello"))
+    odd = {"\x85": 1, "caf\u00e9\r\nx: y": 2, "n" * 5_000: 3}
+    body = json.dumps({"model": "gpt-chats", "input": "Hi", **odd}).encode()
+    answer = post(key, body, path="/v1/responses")
+    assert answer.status == 200
+    told = answer.headers["x-modelbridge-dropped"]
+    assert "\\x85, caf\\xe9\\r\\nx: y, nnn" in told
+    assert len(told) < 200

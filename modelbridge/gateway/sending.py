@@ -1,5 +1,6 @@
 """Sending: the targets of a call in their order, until one says yes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from modelbridge.wire.target import WireRequest
 
 MAX_ERROR_BYTES = 64 * 1024
 REST_SECONDS = 5.0
+MAX_NAME, MAX_NOTE = 100, 2_000
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ def _build(call: Call, request: Any, charge: Charge) -> WireRequest:
     target = charge.offer.target
     wire_request = kinds.of(call).build_request(request, target, charge.output_cap)
     if wire_request.dropped:
-        call.notes["x-modelbridge-dropped"] = ", ".join(wire_request.dropped)
+        call.notes["x-modelbridge-dropped"] = _listed(wire_request.dropped)
     else:
         call.notes.pop("x-modelbridge-dropped", None)
     return wire_request
@@ -94,3 +96,9 @@ def _refusal(charge: Charge, exchange: Exchange) -> BridgeError:
         body = b""  # what the head said is enough
     dialect = UPSTREAM_DIALECTS[target.dialect]
     return dialect.read_error(exchange.status, dict(exchange.headers), body, target)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names of the client's own making, as a header can carry them: short, printable, ASCII."""
+    told = ", ".join(name[:MAX_NAME].encode("unicode_escape").decode("ascii") for name in names)
+    return told[:MAX_NOTE]

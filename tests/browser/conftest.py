@@ -29,7 +29,11 @@ _ARGUMENTS = [
     "--no-first-run",
 ]
 # Chromium reports an answer of 4xx or 5xx here; these are what the tests are about.
-_EXPECTED = re.compile(r"Failed to load resource: the server responded with a status of \d+")
+# A bridge may be stopped before the page that asks it for news.
+_EXPECTED = re.compile(
+    r"Failed to load resource: "
+    r"(the server responded with a status of \d+|net::ERR_CONNECTION_(RESET|REFUSED))"
+)
 
 
 @dataclass
