@@ -1,12 +1,14 @@
-"""What the hostile upstream answers with: whole bodies and frames, in two wire formats."""
+"""What the hostile upstream answers with: whole bodies and frames, in each wire format it knows."""
 
 import base64
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 JSONDict = dict[str, Any]
+MAXIMA = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 @dataclass
@@ -34,9 +36,6 @@ def make_answer(step: JSONDict, path: str, body: JSONDict, request_bytes: int) -
     """The answer of an `answer` step to that request."""
     if path.partition("?")[0].endswith("/embeddings"):
         return make_vectors(step, body, request_bytes)
-    anthropic = step["dialect"] == "anthropic" or (
-        step["dialect"] == "auto" and path.partition("?")[0].endswith("/messages")
-    )
     prompt = step["prompt_tokens"]
     talk = Talk(
         step=step,
@@ -48,13 +47,10 @@ def make_answer(step: JSONDict, path: str, body: JSONDict, request_bytes: int) -
         usage_chunk=step["usage_chunk"] == "always"
         or (step["usage_chunk"] == "asked" and asks_usage(body)),
     )
-    maximum = body.get("max_completion_tokens", body.get("max_tokens"))
+    maximum = next((body[name] for name in MAXIMA if name in body), None)
     if step["obey_maximum"] and isinstance(maximum, int) and maximum < talk.tokens:
         talk.tokens, talk.finish, talk.text = maximum, "length", talk.text[: 4 * maximum]
-    speak = anthropic_frames if anthropic else openai_frames
-    whole = anthropic_body if anthropic else openai_body
-    if path.partition("?")[0].endswith("/completions") and "prompt" in body:
-        speak, whole = completion_frames, completion_body
+    speak, whole = _format(step["dialect"], path.partition("?")[0], body)
     if body.get("stream"):
         frames = speak(talk)
         answer = Answer("text/event-stream", [f for f, _ in frames], [t for _, t in frames])
@@ -125,6 +121,21 @@ class Talk:
             found.append((piece, self.tokens * (number + 1) // count))
         broken = self.step["error_after"]
         return found if broken is None else found[:broken]
+
+
+Frames = Callable[[Talk], list[tuple[bytes, int]]]
+Body = Callable[[Talk], JSONDict]
+
+
+def _format(dialect: str, path: str, body: JSONDict) -> tuple[Frames, Body]:
+    """How that endpoint speaks: frame by frame, and whole."""
+    if dialect == "anthropic" or (dialect == "auto" and path.endswith("/messages")):
+        return anthropic_frames, anthropic_body
+    if path.endswith("/responses"):
+        return responses_frames, responses_body
+    if path.endswith("/completions") and "prompt" in body:
+        return completion_frames, completion_body
+    return openai_frames, openai_body
 
 
 def asks_usage(body: JSONDict) -> bool:
@@ -198,6 +209,77 @@ def completion_frames(talk: Talk) -> list[tuple[bytes, int]]:
             raw = data({**chunk, "id": "cmpl-hostile", "object": "text_completion"})
         frames.append((raw, tokens))
     return frames
+
+
+def responses_usage(talk: Talk) -> Any:
+    """What is reported, which need not be the truth."""
+    if talk.step["usage"] != "true":
+        return talk.step["usage"]
+    return {
+        "input_tokens": talk.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": talk.tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": talk.prompt_tokens + talk.tokens,
+        **talk.step["details"],
+    }
+
+
+def responses_body(talk: Talk) -> JSONDict:
+    """OpenAI's Response."""
+    part = {"type": "output_text", "text": talk.text, "annotations": [], "logprobs": []}
+    short = talk.finish == "length"
+    return {
+        "id": "resp_hostile",
+        "object": "response",
+        "created_at": 1_700_000_000,
+        "status": "incomplete" if short else "completed",
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if short else None,
+        "model": talk.model,
+        "output": [
+            {
+                "id": "msg_hostile",
+                "type": "message",
+                "role": "assistant",
+                "status": "completed",
+                "content": [part],
+                **talk.step["message"],
+            }
+        ],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": responses_usage(talk),
+    }
+
+
+def responses_frames(talk: Talk) -> list[tuple[bytes, int]]:
+    """OpenAI's ResponseStreamEvent, frame by frame; the usage stands in the last."""
+    whole = responses_body(talk)
+    item = whole["output"][0]
+    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    at = {"output_index": 0, "item_id": item["id"], "content_index": 0}
+    opened = {"output_index": 0, "item": {**item, "status": "in_progress", "content": []}}
+    events: list[tuple[JSONDict, int]] = [
+        ({"type": "response.created", "response": begun}, 0),
+        ({"type": "response.output_item.added", **opened}, 0),
+    ]
+    for text, tokens in talk.chunks():
+        events.append(({"type": "response.output_text.delta", **at, "delta": text}, tokens))
+    if talk.step["error_after"] is not None:
+        error = talk.step["error"] or {"code": "server_error", "message": "The server had an error"}
+        events.append(({"type": "error", **error}, events[-1][1]))
+    else:
+        done = {"output_index": 0, "item": item}
+        events.append(({"type": "response.output_item.done", **done}, talk.tokens))
+        if talk.step["done"]:
+            end = {"type": f"response.{whole['status']}", "response": whole}
+            events.append((end, talk.tokens))
+    return [
+        (event({**told, "sequence_number": number}), tokens)
+        for number, (told, tokens) in enumerate(events)
+    ]
 
 
 ANTHROPIC_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}

@@ -389,6 +389,8 @@ def test_an_upstreams_complaint_keeps_its_status_and_its_words(
     [
         ({"model": None}, "model"),
         ({"messages": []}, "messages"),
+        ({"messages": [{"role": "assistant", "content": []}]}, "messages"),
+        ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]},

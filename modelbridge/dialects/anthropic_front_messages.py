@@ -52,12 +52,16 @@ def read_messages(messages: object) -> list[JSONDict]:
             found.append({"role": role, "content": content})
             continue
         blocks = list(_blocks(content, f"{place}.content"))
+        if not blocks and role != "assistant":
+            refuse(f"{place}.content", "must have at least one content block")
         if role == "user":
             found += _user(blocks)
         elif role == "assistant":
             found += _assistant(blocks)
         else:
             found.append({"role": role, "content": [_part(*one, ("text",)) for one in blocks]})
+    if not found:
+        refuse("messages", "must have something in at least one message")
     return found
 
 
