@@ -137,8 +137,8 @@ def test_the_metrics_tell_what_calls_came_to(
     tokens = sum(value for name, value in found.items() if "modelbridge_tokens_total" in name)
     assert tokens == sum(one.input_tokens + one.output_tokens for one in bridge.calls())
     assert found['modelbridge_holds{state="held"}'] == 0
-    assert found["modelbridge_writer_queue"] == 0
     assert found["modelbridge_streams"] == 0
+    wait_for(lambda: metrics(bridge)["modelbridge_writer_queue"] == 0)
     assert "modelbridge_books_ok" not in found
     books.check_now(bridge.database)
     assert metrics(bridge)["modelbridge_books_ok"] == 1
