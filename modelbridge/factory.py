@@ -1,12 +1,14 @@
 """The one place that knows every package: makes the app, and what works behind it."""
 
 import atexit
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property, lru_cache, partial
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, request
+from flask.typing import ResponseReturnValue
 from sqlalchemy import bindparam, select
 from werkzeug.exceptions import BadRequest, HTTPException
 
@@ -35,8 +37,9 @@ from modelbridge.upstream import credentials
 from modelbridge.upstream.client import UpstreamClient
 from modelbridge.upstream.health import Health
 from modelbridge.v1 import health
-from modelbridge.v1.errors import http_error_response, request_id
+from modelbridge.v1.errors import http_error_response
 
+_CALLS = v1.NAME
 _upstreams = table(Upstream)
 _SEALED = Statement(
     select(_upstreams.c.credential).where(_upstreams.c.id == bindparam("upstream_id"))
@@ -169,10 +172,28 @@ def _unseal(master_key: str, old_key: str, upstream_id: str, sealed: str) -> str
     return credentials.unseal(master_key, upstream_id, sealed, old_key=old_key)
 
 
+class _App(Flask):
+    """Flask without what no request here needs, and calls least (docs/decisions/0010-flask.md)."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """As it is: no view and no hook is a coroutine."""
+        return func
+
+    def preprocess_request(self) -> ResponseReturnValue | None:
+        """Hooks before a request are for pages; a key is asked for by the view itself."""
+        return None if request.blueprint == _CALLS else super().preprocess_request()
+
+    def process_response(self, response: Response) -> Response:
+        """Of the hooks after a request only those that concern /v1 are run there."""
+        if request.blueprint == _CALLS:
+            return v1.finish(response)
+        return super().process_response(response)
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """The app; nothing is opened until it is needed. Raises SettingsError."""
     settings = settings or config.load()
-    app = Flask("modelbridge", static_folder=None)
+    app = _App("modelbridge", static_folder=None)
     app.config.update(
         SECRET_KEY=settings.secret_key,
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
@@ -184,7 +205,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(health.blueprint)
     cli.init_app(app)
     app.register_error_handler(HTTPException, _answer_http_error)
-    app.after_request(_name_request)
+    app.after_request(_finish_api_answers)
     if settings.trusted_proxies:
         app.wsgi_app = BehindProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     # A redirect from //x to /x would name the scheme behind the proxy, and take the key there.
@@ -209,11 +230,8 @@ def _refuse_other_names() -> None:
         )
 
 
-def _name_request(response: Response) -> Response:
-    """Every answer under /v1 has its request's id, also those that Flask makes by itself."""
-    if is_api_path(request.path) and "x-request-id" not in response.headers:
-        response.headers["x-request-id"] = request_id()
-    return response
+def _finish_api_answers(response: Response) -> Response:
+    return v1.finish(response) if is_api_path(request.path) else response
 
 
 def _answer_http_error(error: HTTPException) -> Response:

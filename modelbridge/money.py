@@ -7,6 +7,7 @@ is nano-AUD per USD. Quote, settlement and audit share `cost_nanos`; it rounds u
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
+from operator import attrgetter, mul
 
 NANOS = 1_000_000_000
 MAX_NANOS = 2**63 - 1
@@ -45,6 +46,7 @@ class Usage:
 
 USAGE_CLASSES = tuple(f.name for f in fields(Usage))
 PRICED_CLASSES = tuple(name for name in USAGE_CLASSES if name != "reasoning")
+_priced = attrgetter(*PRICED_CLASSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Price:
 def cost_nanos(usage: Usage, price: Price, aud_per_usd_nanos: int) -> int:
     """Cost in nano-AUD, rounded up once."""
     rates = price.rates_for(usage.total_input)
-    token_part: int = sum(getattr(usage, name) * getattr(rates, name) for name in PRICED_CLASSES)
+    token_part: int = sum(map(mul, _priced(usage), _priced(rates)))
     nano_usd_millionths = token_part + price.per_call * _PER_MILLION
     return -(-nano_usd_millionths * aud_per_usd_nanos // (_PER_MILLION * NANOS))
 

@@ -16,7 +16,7 @@ from modelbridge.gateway.charge import Charge
 from modelbridge.gateway.services import Gateway
 from modelbridge.ledger import holds, sql
 from modelbridge.ledger.windows import window_start
-from modelbridge.store.statements import Statement
+from modelbridge.store.statements import Cursor, Statement
 from modelbridge.store.tables import Account, Hold, Spending, table
 
 RUNS, PARTS = 2_000, 8
@@ -121,7 +121,8 @@ def reads_then_writes(monkeypatch: pytest.MonkeyPatch) -> None:
         now = clock.now()
         cursor = gateway.database._connection.cursor()
         payer = holds.live_payer(cursor, call.caller.key_id, clock.to_micros(now))
-        seen = holds.funds(cursor, call.caller.key_id, payer, now)
+        windows = holds._windows(call.caller.key_id, payer, now)
+        seen = holds.funds(payer, windows, cursor)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(holds, "funds", lambda *_: seen)
             return place(gateway, call, quote)
@@ -152,15 +153,15 @@ def voids_what_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def spends_in_the_present_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spending counts when it is settled, not when it was admitted."""
-    resolve = holds._resolve
+    free = holds._free
 
-    def late(cursor: Any, hold_id: str, hold: sql.OpenHold, *more: Any) -> bool:
+    def late(cursor: Cursor, hold: sql.ResolvedHold) -> int:
         payer = sql.Payer(*(sql.PAYER.row(cursor, key_id=hold.key_id) or ()))
         start = window_start(payer.key_window, payer.time_zone, clock.now())
         row = sql.SPENDING.row(cursor, subject_id=hold.key_id, start=start)
-        return resolve(cursor, hold_id, hold._replace(key_start=start) if row else hold, *more)
+        return free(cursor, hold._replace(key_start=start) if row else hold)
 
-    monkeypatch.setattr(holds, "_resolve", late)
+    monkeypatch.setattr(holds, "_free", late)
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ def test_a_broken_rule_fails_its_own_unit_alone(
 
 def test_a_commit_that_fails_fails_for_all_of_its_group(database: Database) -> None:
     faulty = make_faulty(database)
-    # four statements of the empty one, then BEGIN, three for each unit, and COMMIT
-    with a_queue(database, add(1), add(2), before=lambda: faulty.fail_at(4 + 8)) as waiting:
+    # two statements of the empty one, then BEGIN, three for each unit, and COMMIT
+    with a_queue(database, add(1), add(2), before=lambda: faulty.fail_at(2 + 8)) as waiting:
         for one in waiting:
             with pytest.raises(Overloaded) as failure:
                 one.result()

@@ -253,7 +253,7 @@ def test_answers_can_be_mocked(client: UpstreamClient) -> None:
     assert whole(one) == b'{"ok": true}'
     assert one.headers == {"content-type": "application/json", "x-request-id": "r1"}
     sent = responses.calls[0].request
-    assert sent.headers["Authorization"] == f"Bearer {CREDENTIAL}"
+    assert sent.headers["authorization"] == f"Bearer {CREDENTIAL}"
 
 
 @responses.activate

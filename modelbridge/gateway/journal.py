@@ -16,6 +16,7 @@ from modelbridge.store.statements import Cursor, Statement
 from modelbridge.store.tables import ApiKey, DailyUsage, Hold, table
 from modelbridge.store.tables import Call as CallRow
 
+_MINUTE = 60_000_000
 _QUARTER_HOUR = 900_000_000
 _COUNTS = tuple((f"{name}_tokens", name) for name in USAGE_CLASSES)
 _calls = table(CallRow)
@@ -128,7 +129,7 @@ def write(
         **_of(receipt),
     )
     call.journaled = True
-    _TOUCH_KEY.run(cursor, of_key=call.caller.key_id, now=clock.to_micros(call.started_at))
+    _touch_key(cursor, call)
     count(
         cursor,
         day=day_of(call.started_at, call.caller.time_zone),
@@ -140,6 +141,13 @@ def write(
         calls=1,
         errors=int(error is not None and finish != "client_left"),
     )
+
+
+def _touch_key(cursor: Cursor, call: Call) -> None:
+    """The key was used at this call's start; within a minute of what is known, that will do."""
+    started_micros, known = clock.to_micros(call.started_at), call.caller.last_used_micros
+    if known is None or started_micros - known > _MINUTE:
+        _TOUCH_KEY.run(cursor, of_key=call.caller.key_id, now=started_micros)
 
 
 def status_of(call: Call, error: BridgeError | None) -> int:

@@ -4,7 +4,8 @@ A call costs some microseconds here. Label sets are bounded: a model's name coun
 once something served it, and never more than MOST_NAMES of them; everything else is `other`.
 """
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 200
 OTHER = "other"
+_Metric = TypeVar("_Metric", Counter, Histogram)
 _MICROS = 1_000_000
 _FIRST_BYTE_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _ADDED_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -72,9 +74,9 @@ class Meters:
         """Count it. `upstream` is the operator's name for it, or `sandbox`; empty: none heard."""
         model = self._known(call.model, served=bool(upstream))
         upstream = _bounded(self._upstreams, upstream) if upstream else "none"
-        self._calls.labels(model, upstream, status).inc()
+        _child(self._calls, model, upstream, status).inc()
         if call.first_byte_micros is not None:
-            self._first_byte.labels(upstream).observe(call.first_byte_micros / _MICROS)
+            _child(self._first_byte, upstream).observe(call.first_byte_micros / _MICROS)
         if call.added_micros:
             self._added.observe(call.added_micros / _MICROS)
         if usage is not None:
@@ -86,14 +88,20 @@ class Meters:
             )
             for name, count in zip(_CLASSES, counts, strict=True):
                 if count:
-                    self._tokens.labels(model, name).inc(count)
+                    _child(self._tokens, model, name).inc(count)
         if cost_nanos:
-            self._cost.labels(model, upstream).inc(cost_nanos)
+            _child(self._cost, model, upstream).inc(cost_nanos)
 
     def _known(self, model: str, *, served: bool) -> str:
         if model in self._models:
             return model
         return _bounded(self._models, model) if served else OTHER
+
+
+@lru_cache(maxsize=4 * MOST_NAMES)
+def _child(metric: _Metric, *labels: str | int) -> _Metric:
+    """The metric with these labels; the library looks for it under a lock, each time."""
+    return metric.labels(*labels)
 
 
 def _bounded(names: set[str], name: str) -> str:

@@ -44,6 +44,7 @@ class Caller:
     catalog_version: int
     rates: Rates | None = None
     networks: str | None = None
+    last_used_micros: int | None = None
 
     def may_come_from(self, address: str) -> bool:
         """Whether the key may be used from that IP address; an unknown one is in no list."""
@@ -70,6 +71,7 @@ class _Row(NamedTuple):
     tokens_per_minute: int | None
     concurrent_calls: int | None
     allowed_addresses: str | None
+    last_used_at: int | None
 
 
 _LEFT_TEAM = case(
@@ -107,6 +109,7 @@ _CALLER = select(
     _keys.c.tokens_per_minute,
     _keys.c.concurrent_calls,
     _keys.c.allowed_addresses,
+    _keys.c.last_used_at,
 ).select_from(_KEY_AND_PERSON.outerjoin(_accounts, _accounts.c.id == _keys.c.account_id))
 _BY_SHA256 = Statement(_CALLER.where(_keys.c.sha256 == bindparam("sha256")))
 _BY_OWN_ID = Statement(
@@ -157,6 +160,7 @@ def _living(row: _Row, now: int) -> Caller:
         catalog_version=row.catalog_version,
         rates=rates if rates != NO_RATES else None,
         networks=row.allowed_addresses,
+        last_used_micros=row.last_used_at,
     )
 
 

@@ -5,7 +5,7 @@ all or nothing, and never commits. Checks and changes are one statement; what is
 only sizes the hold and words the refusal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -93,12 +93,11 @@ def place(cursor: Cursor, request: HoldRequest) -> int:
     payer = live_payer(cursor, request.key_id, now_micros)
     if request.idempotency:
         _refuse_repetition(cursor, request)
-    key_start = window_start(payer.key_window, payer.time_zone, now)
-    account_start = window_start(payer.account_window, payer.time_zone, now)
-    amount = request.size(funds(cursor, request.key_id, payer, now))
+    key_window, account_window = windows = _windows(request.key_id, payer, now)
+    amount = request.size(funds(payer, windows, cursor))
     if not 0 <= amount <= MAX_NANOS:
         raise ValueError(f"a hold of {amount} nano-AUD is out of range")
-    _reserve(cursor, request.key_id, payer.account_id, key_start, account_start, amount, now_micros)
+    _reserve(cursor, key_window, account_window, amount, now_micros)
     sql.INSERT_HOLD.run(
         cursor,
         id=request.hold_id,
@@ -111,8 +110,8 @@ def place(cursor: Cursor, request: HoldRequest) -> int:
         stream=request.stream,
         owner=request.owner,
         amount_nanos=amount,
-        key_window_start=key_start,
-        account_window_start=account_start,
+        key_window_start=key_window.start,
+        account_window_start=account_window.start,
         fx_version=request.fx_version,
         admitted_at=now_micros,
         evidence=request.evidence,
@@ -134,39 +133,79 @@ def live_payer(cursor: Cursor, key_id: str, now_micros: int) -> sql.Payer:
     return payer
 
 
-def funds(cursor: Cursor, key_id: str, payer: sql.Payer, now: datetime) -> Funds:
-    """What a call with this key may spend now; makes sure that the windows' rows exist."""
+def funds(payer: sql.Payer, windows: Iterable["_Window"], cursor: Cursor) -> Funds:
+    """What a call may spend now. A limit's window has its row afterwards."""
     purses = [Purse("balance", payer.balance - payer.held, payer.balance)]
-    for name, subject_id, limit, window, usage in (
-        ("key_limit", key_id, payer.key_limit, payer.key_window, sql.USAGE_OF_KEY),
-        (
-            "account_limit",
-            payer.account_id,
-            payer.account_limit,
-            payer.account_window,
-            sql.USAGE_OF_ACCOUNT,
-        ),
-    ):
-        start = window_start(window, payer.time_zone, now)
-        resets_at = window_end(window, payer.time_zone, now)
-        row = sql.SPENDING.row(cursor, subject_id=subject_id, start=start)
-        spent, held = row or (_open_window(cursor, usage, subject_id, start, resets_at), 0)
-        if limit is not None:
-            purses.append(Purse(name, limit - spent - held, limit - spent, limit, resets_at))
+    for window in windows:
+        if window.limit is not None:
+            purses.append(window.purse(cursor, window.limit))
     return Funds(tuple(purses), payer.account_kind)
 
 
-def _open_window(
-    cursor: Cursor, usage: Statement, subject_id: str, start: int, end: datetime | None
-) -> int:
-    """The window has its row; returns what was spent in it, in nano-AUD.
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The window at `now` of a key's or an account's spending, limited or not."""
 
-    That is nothing, unless the clock was set back, or the window changed, between two calls in it.
-    """
-    until = clock.to_micros(end) if end else MAX_NANOS
-    (spent,) = usage.row(cursor, subject_id=subject_id, start=start, end=until) or (0,)
-    sql.OPEN_WINDOW.run(cursor, subject_id=subject_id, start=start, spent=spent)
-    return int(spent)
+    name: str
+    subject_id: str
+    limit: int | None
+    kind: str
+    time_zone: str
+    now: datetime
+    start: int
+    usage: Statement
+
+    def purse(self, cursor: Cursor, limit: int) -> Purse:
+        """What the limit leaves."""
+        row = sql.SPENDING.row(cursor, subject_id=self.subject_id, start=self.start)
+        spent, held = row or (self.open(cursor), 0)
+        resets_at = window_end(self.kind, self.time_zone, self.now)
+        return Purse(self.name, limit - spent - held, limit - spent, limit, resets_at)
+
+    def open(self, cursor: Cursor) -> int:
+        """The window has its row; returns what was spent in it, in nano-AUD.
+
+        That is nothing, unless the clock was set back, or the window changed, between two calls
+        in it.
+        """
+        end = window_end(self.kind, self.time_zone, self.now)
+        until = clock.to_micros(end) if end else MAX_NANOS
+        where = {"subject_id": self.subject_id, "start": self.start}
+        (spent,) = self.usage.row(cursor, end=until, **where) or (0,)
+        sql.OPEN_WINDOW.run(cursor, spent=spent, **where)
+        return int(spent)
+
+    def reserve(self, cursor: Cursor, statement: Statement, **values: int | str) -> None:
+        """The amount is held in it. Raises BudgetInFlight."""
+        values["start"] = self.start
+        if statement.run(cursor, **values):
+            return
+        if sql.SPENDING.row(cursor, subject_id=self.subject_id, start=self.start) is None:
+            self.open(cursor)
+            if statement.run(cursor, **values):
+                return
+        raise _taken()
+
+
+def _windows(key_id: str, payer: sql.Payer, now: datetime) -> tuple[_Window, _Window]:
+    """The key's and the account's."""
+    zone, kinds = payer.time_zone, (payer.key_window, payer.account_window)
+    key_start, account_start = (window_start(kind, zone, now) for kind in kinds)
+    return (
+        _Window(
+            "key_limit", key_id, payer.key_limit, kinds[0], zone, now, key_start, sql.USAGE_OF_KEY
+        ),
+        _Window(
+            "account_limit",
+            payer.account_id,
+            payer.account_limit,
+            kinds[1],
+            zone,
+            now,
+            account_start,
+            sql.USAGE_OF_ACCOUNT,
+        ),
+    )
 
 
 def settle(cursor: Cursor, hold_id: str, cost_nanos: int, *, flag: bool = False) -> int | None:
@@ -175,15 +214,13 @@ def settle(cursor: Cursor, hold_id: str, cost_nanos: int, *, flag: bool = False)
     Never charges above the hold: the rest is the operator's shortfall. None: the hold had been
     resolved before, and nothing changed.
     """
-    row = sql.HOLD.row(cursor, hold_id=hold_id)
-    if row is None:
-        raise LookupError(f"no hold {hold_id}")
-    hold = sql.OpenHold(*row)
-    charged = min(cost_nanos, hold.amount)
     now_micros = clock.now_micros()
-    if not _resolve(cursor, hold_id, hold, "posted", charged, now_micros, flag):
+    most = min(cost_nanos, MAX_NANOS)
+    resolved = _resolve(cursor, hold_id, "posted", most, now_micros, flag)
+    if resolved is None:
         return None
-    (balance,) = sql.BALANCE.row(cursor, account_id=hold.account_id) or (0,)
+    hold, balance = resolved
+    charged = hold.charged or 0
     sql.INSERT_USAGE.run(
         cursor,
         id=ids.new_id("txn"),
@@ -208,10 +245,7 @@ def settle(cursor: Cursor, hold_id: str, cost_nanos: int, *, flag: bool = False)
 
 def void(cursor: Cursor, hold_id: str, *, flag: bool = False) -> bool:
     """The hold is void and its money free. False: it had been resolved before."""
-    row = sql.HOLD.row(cursor, hold_id=hold_id)
-    if row is None:
-        raise LookupError(f"no hold {hold_id}")
-    return _resolve(cursor, hold_id, sql.OpenHold(*row), "void", None, clock.now_micros(), flag)
+    return _resolve(cursor, hold_id, "void", None, clock.now_micros(), flag) is not None
 
 
 def forget_outcome(cursor: Cursor, hold_id: str, evidence: dict[str, object]) -> bool:
@@ -237,42 +271,41 @@ def forget_dead(cursor: Cursor, boot_id: str) -> int:
 
 
 def _reserve(
-    cursor: Cursor,
-    key_id: str,
-    account_id: str,
-    key_start: int,
-    account_start: int,
-    amount: int,
-    now_micros: int,
+    cursor: Cursor, key_window: _Window, account_window: _Window, amount: int, now_micros: int
 ) -> None:
     """Three conditional updates; each must change its row or nothing stands."""
-    changed = sql.RESERVE_ACCOUNT.run(cursor, account_id=account_id, amount=amount)
-    changed += sql.RESERVE_KEY.run(
-        cursor, key_id=key_id, start=key_start, amount=amount, now=now_micros
-    )
-    changed += sql.RESERVE_ACCOUNT_WINDOW.run(
-        cursor, account_id=account_id, start=account_start, amount=amount
-    )
-    if changed != 3:
-        raise BudgetInFlight("Other calls took the money first. Try again.", retry_after=1)
+    account_id, key_id = account_window.subject_id, key_window.subject_id
+    if not sql.RESERVE_ACCOUNT.run(cursor, account_id=account_id, amount=amount):
+        raise _taken()
+    key_window.reserve(cursor, sql.RESERVE_KEY, key_id=key_id, amount=amount, now=now_micros)
+    account_window.reserve(cursor, sql.RESERVE_ACCOUNT_WINDOW, account_id=account_id, amount=amount)
+
+
+def _taken() -> BudgetInFlight:
+    return BudgetInFlight("Other calls took the money first. Try again.", retry_after=1)
 
 
 def _resolve(
-    cursor: Cursor,
-    hold_id: str,
-    hold: sql.OpenHold,
-    state: str,
-    charged: int | None,
-    now_micros: int,
-    flag: bool,
-) -> bool:
-    resolved = sql.RESOLVE_HOLD.run(
-        cursor, hold_id=hold_id, new_state=state, charged=charged, now=now_micros, flag=flag
+    cursor: Cursor, hold_id: str, state: str, cost: int | None, now_micros: int, flag: bool
+) -> tuple[sql.ResolvedHold, int] | None:
+    """The hold as it is now, and the account's balance in nano-AUD; None: resolved before."""
+    row = sql.RESOLVE_HOLD.row(
+        cursor, hold_id=hold_id, new_state=state, cost=cost, now=now_micros, flag=flag
     )
-    if not resolved:
-        return False
-    taken = charged or 0
-    sql.CHARGE_ACCOUNT.run(cursor, account_id=hold.account_id, amount=hold.amount, charged=taken)
+    if row is None:
+        if sql.HAS_HOLD.row(cursor, hold_id=hold_id) is None:
+            raise LookupError(f"no hold {hold_id}")
+        return None
+    hold = sql.ResolvedHold(*row)
+    return hold, _free(cursor, hold)
+
+
+def _free(cursor: Cursor, hold: sql.ResolvedHold) -> int:
+    """What the hold held is free, less its charge; returns the account's balance in nano-AUD."""
+    taken = hold.charged or 0
+    (balance,) = sql.CHARGE_ACCOUNT.row(
+        cursor, account_id=hold.account_id, amount=hold.amount, charged=taken
+    ) or (0,)
     for subject_id, start in (
         (hold.key_id, hold.key_start),
         (hold.account_id, hold.account_start),
@@ -280,7 +313,7 @@ def _resolve(
         sql.CHARGE_WINDOW.run(
             cursor, subject_id=subject_id, start=start, amount=hold.amount, charged=taken
         )
-    return True
+    return int(balance)
 
 
 def _refuse_repetition(cursor: Cursor, request: HoldRequest) -> None:

@@ -188,29 +188,21 @@ INSERT_HOLD = Statement(
 )
 
 
-class OpenHold(NamedTuple):
-    """The row of `HOLD`. Amounts in nano-AUD."""
+HAS_HOLD = Statement(select(_holds.c.id).where(_holds.c.id == bindparam("hold_id")))
+
+
+class ResolvedHold(NamedTuple):
+    """The row of `RESOLVE_HOLD`. Amounts in nano-AUD."""
 
     account_id: str
     key_id: str
-    state: str
     amount: int
+    charged: int | None
     key_start: int
     account_start: int
     admitted_at: int
 
 
-HOLD = Statement(
-    select(
-        _holds.c.account_id,
-        _holds.c.key_id,
-        _holds.c.state,
-        _holds.c.amount_nanos,
-        _holds.c.key_window_start,
-        _holds.c.account_window_start,
-        _holds.c.admitted_at,
-    ).where(_holds.c.id == bindparam("hold_id"))
-)
 RESOLVE_HOLD = Statement(
     update(_holds)
     .where(
@@ -219,10 +211,22 @@ RESOLVE_HOLD = Statement(
     )
     .values(
         state=bindparam("new_state"),
-        charged_nanos=bindparam("charged"),
+        charged_nanos=case(
+            (_holds.c.amount_nanos < bindparam("cost"), _holds.c.amount_nanos),
+            else_=bindparam("cost"),
+        ),
         resolved_at=bindparam("now"),
         flagged=or_(_holds.c.flagged, bindparam("flag")),
         evidence=None,
+    )
+    .returning(
+        _holds.c.account_id,
+        _holds.c.key_id,
+        _holds.c.amount_nanos,
+        _holds.c.charged_nanos,
+        _holds.c.key_window_start,
+        _holds.c.account_window_start,
+        _holds.c.admitted_at,
     )
 )
 FORGET_OUTCOME = Statement(
@@ -253,9 +257,7 @@ CHARGE_ACCOUNT = Statement(
         held_nanos=_accounts.c.held_nanos - bindparam("amount"),
         balance_nanos=_accounts.c.balance_nanos - bindparam("charged"),
     )
-)
-BALANCE = Statement(
-    select(_accounts.c.balance_nanos).where(_accounts.c.id == bindparam("account_id"))
+    .returning(_accounts.c.balance_nanos)
 )
 CHARGE_WINDOW = Statement(
     update(_spending)

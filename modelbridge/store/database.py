@@ -24,6 +24,7 @@ from modelbridge.store.statements import Cursor
 from modelbridge.store.writer import Job, Writer
 
 T = TypeVar("T")
+MOST_READERS = 16
 COMMAND_BUSY_SECONDS = 30.0  # a command may wait for a busy bridge
 SERVER_BUSY_SECONDS = 5.0  # a call is told soon that the ledger cannot be written
 
@@ -102,18 +103,23 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A short look at one consistent state; writing fails."""
-        with self._reader() as (_, engine), Session(engine, expire_on_commit=False) as session:
-            yield session
+        reader = self._take_reader()
+        try:
+            with Session(reader[1], expire_on_commit=False) as session:
+                yield session
+        finally:
+            self._give_back(reader)
 
     @contextmanager
     def cursor(self) -> Iterator[Cursor]:
         """A cursor for one reading statement on the path of a call."""
-        with self._reader() as (connection, _):
-            cursor = connection.cursor()
-            try:
-                yield cursor
-            finally:
-                cursor.close()
+        reader = self._take_reader()
+        cursor = reader[0].cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+            self._give_back(reader)
 
     def queue_length(self) -> int:
         """How many units wait for the writer."""
@@ -127,20 +133,18 @@ class Database:
             self._readers.pop()[0].close()
         self._connection.close()
 
-    @contextmanager
-    def _reader(self) -> Iterator[tuple[sqlite3.Connection, Engine]]:
+    def _take_reader(self) -> tuple[sqlite3.Connection, Engine]:
         try:
-            reader = self._readers.pop()
+            return self._readers.pop()
         except IndexError:
             connection = _connect(self.path, read_only=True)
-            reader = (connection, _engine(connection, begin="BEGIN"))
-        try:
-            yield reader
-        finally:
-            if len(self._readers) < 16:
-                self._readers.append(reader)
-            else:
-                reader[0].close()
+            return connection, _engine(connection, begin="BEGIN")
+
+    def _give_back(self, reader: tuple[sqlite3.Connection, Engine]) -> None:
+        if len(self._readers) < MOST_READERS:
+            self._readers.append(reader)
+        else:
+            reader[0].close()
 
 
 def _touch(cursor: Cursor) -> None:

@@ -5,7 +5,8 @@ execution (docs/decisions/0002-statements-on-a-cursor.md). Values pass as they a
 microseconds, JSON as text.
 """
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Executable
@@ -35,7 +36,7 @@ class Cursor(Protocol):
 class Statement:
     """One statement with named parameters. `core`: as SQLAlchemy knows it, for any database."""
 
-    __slots__ = ("_defaults", "_names", "core", "sql")
+    __slots__ = ("_arguments", "_defaults", "_names", "core", "sql")
 
     def __init__(self, statement: Executable) -> None:
         self.core = statement
@@ -46,6 +47,7 @@ class Statement:
         self._defaults = {
             name: bind.value for name, bind in compiled.binds.items() if not bind.required
         }
+        self._arguments = _picker(self._names, self._defaults)
 
     def run(self, cursor: Cursor, **values: Any) -> int:
         """Execute; returns the number of rows changed. Raises KeyError for a missing value."""
@@ -62,6 +64,10 @@ class Statement:
         cursor.execute(self.sql, self._arguments(values))
         return cursor.fetchall()
 
-    def _arguments(self, values: dict[str, Any]) -> list[Any]:
-        defaults = self._defaults
-        return [values[name] if name in values else defaults[name] for name in self._names]
+
+def _picker(names: Sequence[str], known: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    """Values by name into the order of the question marks; `known` stand in the statement."""
+    if len(names) < 2:
+        return lambda values: [(known | values)[name] for name in names]
+    pick = operator.itemgetter(*names)
+    return (lambda values: pick(known | values)) if known else pick

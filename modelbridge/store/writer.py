@@ -38,20 +38,19 @@ class Job(Generic[T]):
         self._done = threading.Lock()  # the cheapest thing to wait for: released when done
         self._done.acquire()
 
-    def run(self, cursor: sqlite3.Cursor) -> None:
-        """Do the work inside a savepoint; a unit that raises leaves no change behind."""
-        cursor.execute("SAVEPOINT unit")
+    def run(self, cursor: sqlite3.Cursor) -> bool:
+        """Do the work; False: the unit raised, and its changes have to be undone."""
         try:
             self._result = self._unit(cursor)
         except sqlite3.IntegrityError as error:
             self._error = _unavailable(error)
-            cursor.execute("ROLLBACK TO unit")
         except sqlite3.Error:
             raise  # the disk or the file: nothing of the group can be kept
         except Exception as error:
             self._error = error
-            cursor.execute("ROLLBACK TO unit")
-        cursor.execute("RELEASE unit")
+        else:
+            return True
+        return False
 
     def fail(self, error: BaseException) -> None:
         """The whole transaction failed: nothing of this unit happened."""
@@ -149,8 +148,14 @@ class Writer:
                 connection.rollback()  # an earlier rollback failed: nothing of it may stand
             cursor = connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
+            if len(group) == 1:
+                cursor.execute("COMMIT" if group[0].run(cursor) else "ROLLBACK")
+                return
             for job in group:
-                job.run(cursor)
+                cursor.execute("SAVEPOINT unit")
+                if not job.run(cursor):
+                    cursor.execute("ROLLBACK TO unit")
+                cursor.execute("RELEASE unit")
             cursor.execute("COMMIT")
         except Exception as error:
             for job in group:

@@ -4,17 +4,18 @@ Whatever has arrived of a body is read at once, and a body that was truncated is
 one.
 """
 
-import http.client
 import select
 import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
+from http.client import HTTPException
 from typing import Any, Protocol
 
 from requests import Response
 
-from modelbridge.upstream.framing import Chunked, Framing, FramingError, Length, UntilClose
+from modelbridge.upstream.framing import Framing, FramingError, Length
+from modelbridge.upstream.head import Head, split_head
 from modelbridge.upstream.line import Line
 
 READ_BYTES = 64 * 1024
@@ -30,46 +31,55 @@ class Owner(Protocol):
         """To its pool."""
 
 
-class Answer(http.client.HTTPResponse):
+class Answer:
     """An answer whose `read1` gives everything that has arrived, and tells a truncated body."""
 
-    def __init__(self, sock: socket.socket, method: str | None, connection: Owner) -> None:
-        super().__init__(sock, method=method)
+    def __init__(self, sock: socket.socket, connection: Owner) -> None:
         self._connection = connection
         self._socket = sock
+        self._head = Head(0)
         self._framing: Framing = Length(0)
-        self._buffer_may_hold_some = True
+        self._first = b""  # what came with the head, until somebody reads it
         self._patience: float | None = None
+        self._closed = False
+
+    @property
+    def status(self) -> int:
+        """As the upstream said it."""
+        return self._head.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names."""
+        return self._head.headers
 
     def begin(self) -> None:
-        """Read the head; how the body ends is known from then on."""
-        super().begin()
-        if self.chunked:
-            self._framing = Chunked()
-        elif len({*self.headers.get_all("content-length", ())}) > 1 or "," in str(
-            self.headers.get("content-length")
-        ):
-            raise FramingError("the head gives the body several lengths")
-        elif self.length is not None:
-            self._framing = Length(self.length)
-        else:
-            self._framing = UntilClose(may_be_empty=self.status >= 400)
+        """Read the head; how the body ends is known from then on. Raises FramingError, OSError."""
+        data = b""
+        while True:
+            more = self._socket.recv(READ_BYTES)
+            if not more:
+                raise FramingError("the connection ended before the head of the answer did")
+            data += more
+            while (found := split_head(data)) is not None:
+                self._head, data = found
+                if self._head.status == 101 or self._head.status >= 200:
+                    self._first, self._framing = data, self._head.framing()
+                    self._connection.unsound = self._head.will_close
+                    return
 
-    def read1(self, n: int = -1) -> bytes:
+    def read1(self) -> bytes:
         """Everything of the body that has arrived, at least a byte; b"" at its end."""
         framing = self._framing
-        while (fp := self.fp) is not None:
+        while not self._closed:
             if framing.ended:
-                self._close_conn()
+                self._connection.line.detach()
+                self._closed = True
                 break
-            data = fp.read1(READ_BYTES)
+            data, self._first = self._first or self._socket.recv(READ_BYTES), b""
             if not data:
                 framing.eof()
-                continue
-            payload = framing.feed(data)
-            if framing.stray:
-                self._connection.unsound = True
-            if payload:
+            elif payload := self._feed(data):
                 return payload
         return b""
 
@@ -90,9 +100,9 @@ class Answer(http.client.HTTPResponse):
     def take(self) -> bytes | None:
         """`read1` that never waits nor closes: None if nothing has arrived, b"" at the end."""
         framing = self._framing
-        if self.fp is None or framing.ended:
+        if self._closed or framing.ended:
             return b""
-        data = self._take_first() if self._buffer_may_hold_some else b""
+        data, self._first = self._first, b""
         if not data:
             try:
                 data = self._receive()
@@ -101,10 +111,7 @@ class Answer(http.client.HTTPResponse):
             if not data:
                 framing.eof()
                 return b""
-        payload = framing.feed(data)
-        if framing.stray:
-            self._connection.unsound = True
-        return payload or (b"" if framing.ended else None)
+        return self._feed(data) or (b"" if framing.ended else None)
 
     def is_complete(self) -> bool:
         """Whether the body was taken to its end."""
@@ -112,13 +119,15 @@ class Answer(http.client.HTTPResponse):
 
     def takes_nothing_more(self) -> bool:
         """Whether the end of the body is here, which nobody has looked at; eats what is not."""
-        with suppress(OSError, ValueError, http.client.HTTPException):
+        with suppress(OSError, ValueError, HTTPException):
             return self.take() == b""
         return False
 
     def release(self) -> None:
         """Done with it: the connection goes back to its pool, which may use it again or not."""
-        self.close()
+        if not self._closed:
+            self._closed = True
+            self._connection.line.detach()
         if self._patience is not None:
             self.wait_again()
         self._connection.release()
@@ -127,6 +136,22 @@ class Answer(http.client.HTTPResponse):
         """The socket's descriptor."""
         return self._socket.fileno()
 
+    def ready(self, seconds: float) -> bool:
+        """Whether `read1` has something to say within that time, be it the end or an error."""
+        if self._closed or self._first or self._framing.ended:
+            return True
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def _feed(self, data: bytes) -> bytes:
+        payload = self._framing.feed(data)
+        if self._framing.stray:
+            self._connection.unsound = True
+        return payload
+
     def _receive(self) -> bytes:
         """Everything that TLS has read as well: no poll would tell of it."""
         data = self._socket.recv(READ_BYTES)
@@ -134,43 +159,6 @@ class Answer(http.client.HTTPResponse):
             while self._socket.pending():
                 data += self._socket.recv(READ_BYTES)
         return data
-
-    def _take_first(self) -> bytes:
-        """What came with the head; b"" if nothing did."""
-        self._buffer_may_hold_some = False
-        assert self.fp is not None  # noqa: S101  the caller has looked
-        try:
-            return self.fp.read1(READ_BYTES) if self.fp.peek(1) else b""
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return b""
-
-    def ready(self, seconds: float) -> bool:
-        """Whether `read1` has something to say within that time, be it the end or an error."""
-        if self.fp is None or self._framing.ended or self._holds_some():
-            return True
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
-
-    def _holds_some(self) -> bool:
-        """Bytes that are not on the socket any more: TLS's, or what came with the head."""
-        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-            return True
-        if not self._buffer_may_hold_some or self.fp is None:
-            return False
-        self._buffer_may_hold_some = False  # READ_BYTES is more than the buffer: read1 empties it
-        patience = self._socket.gettimeout()
-        self._socket.settimeout(0)
-        try:
-            return bool(self.fp.peek(1))
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return False
-        finally:
-            self._socket.settimeout(patience)
-
-    def _close_conn(self) -> None:
-        self._connection.line.detach()
-        super()._close_conn()  # type: ignore[misc]  # the standard library's own, undocumented
 
 
 class Strange:

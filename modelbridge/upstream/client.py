@@ -8,9 +8,11 @@ address and the technical cause go to the log, the credential nowhere.
 import logging
 from collections.abc import Callable
 from http.client import HTTPException
+from typing import cast
 
 from requests import RequestException
 from requests.exceptions import SSLError, Timeout
+from urllib3 import Timeout as Patience
 from urllib3.exceptions import HTTPError
 
 from modelbridge import clock
@@ -18,7 +20,7 @@ from modelbridge.config import Settings
 from modelbridge.errors import BridgeError, UpstreamError, UpstreamTimeout
 from modelbridge.upstream.answers import Answer, Strange, answer_of
 from modelbridge.upstream.connections import Adapter
-from modelbridge.upstream.line import Line, on
+from modelbridge.upstream.line import Line, stand_on
 from modelbridge.upstream.request import is_sendable, prepare
 from modelbridge.upstream.watch import Watch
 from modelbridge.wire.target import Target, WireRequest
@@ -38,6 +40,7 @@ _KEPT_PREFIX = "x-ratelimit-"
 _BROKEN = (RequestException, HTTPError, HTTPException, OSError, ValueError)
 # The watch keeps the deadlines; the sockets' own is only there in case the watch should fail.
 _BACKSTOP_SECONDS = 60.0
+_NO_PROXIES: dict[str, str] = {}
 
 
 class UpstreamClient:
@@ -56,6 +59,8 @@ class UpstreamClient:
     ) -> None:
         self.settings = settings
         self.credential_of = credential_of
+        patience = max(settings.first_byte_seconds, settings.idle_seconds) + _BACKSTOP_SECONDS
+        self.backstop = Patience(connect=patience, read=patience)
         self.adapter = Adapter(settings.threads + 64, ca_file)
         self.watch: Watch[Exchange] = Watch(self.adapter.tidy)
 
@@ -128,10 +133,13 @@ class Exchange:
         self._started_at = self._waiting_since = clock.monotonic()
         client.watch.add(self)
         try:
-            with on(self._line):
-                response = client.adapter.send(
-                    prepared, stream=True, timeout=self._backstop_seconds(), proxies={}
-                )
+            stand_on(self._line)
+            response = client.adapter.send(
+                prepared,
+                stream=True,
+                timeout=cast(float, client.backstop),  # urllib3 takes it as it is
+                proxies=_NO_PROXIES,
+            )
             self._answer = answer_of(response)
             self._waiting_since = None
             self._read_head(self._answer)
@@ -312,10 +320,6 @@ class Exchange:
             return f"sent nothing for {settings.first_byte_seconds:g} s" if late else None
         late = now - waiting_since >= settings.idle_seconds
         return f"fell silent for {settings.idle_seconds:g} s" if late else None
-
-    def _backstop_seconds(self) -> float:
-        settings = self._client.settings
-        return max(settings.first_byte_seconds, settings.idle_seconds) + _BACKSTOP_SECONDS
 
     def _read_head(self, answer: Answer | Strange) -> None:
         """Take status and headers over. Raises UpstreamError for an answer that we do not take."""

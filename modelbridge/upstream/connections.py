@@ -65,13 +65,8 @@ class _Connection(HTTPConnection):
         except OSError as error:  # an upstream may answer, and hang up, before it has read all
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 raise
-        answer = Answer(sock, "POST", self)
-        try:
-            answer.begin()
-        except BaseException:
-            answer.close()
-            raise
-        self.unsound = answer.will_close
+        answer = Answer(sock, self)
+        answer.begin()
         return answer
 
     def release(self) -> None:
@@ -118,6 +113,14 @@ def _host(scheme: str | None, host: str, port: int | None) -> str:
     """What stands in the Host header."""
     host = f"[{host.strip('[]')}]" if ":" in host else host
     return host if port in (None, 443 if scheme == "https" else 80) else f"{host}:{port}"
+
+
+@lru_cache(maxsize=1024)
+def _split(url: str) -> tuple[str, str]:
+    """Its origin, and its path with the query."""
+    parts = urlsplit(url)
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    return f"{parts.scheme}://{parts.netloc}", path
 
 
 @lru_cache(maxsize=1024)
@@ -190,6 +193,15 @@ def _is_stale(connection: _Connection, now: float) -> bool:
     return now - connection.idle_since > MAX_IDLE_SECONDS
 
 
+class _Bare(Response):
+    """The least that a Response can be."""
+
+    def __init__(self, request: PreparedRequest, raw: Answer) -> None:
+        self.status_code, self.headers = raw.status, raw.headers  # type: ignore[assignment]
+        self.request, self.raw = request, raw
+        self._content_consumed = False
+
+
 class Adapter(HTTPAdapter):
     """requests' adapter without what a gateway must not do.
 
@@ -202,34 +214,32 @@ class Adapter(HTTPAdapter):
         self._ca_file = ca_file
         self._pool_size = pool_size
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str], _PoolRules] = {}
+        self._pools: dict[str, _PoolRules] = {}
         self._context: ssl.SSLContext | None = None
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> HTTPConnectionPool:
         """The pool of the request's origin: no proxy, TLS verified, whatever is asked."""
-        parts = urlsplit(cast(str, request.url))
-        origin = (parts.scheme, parts.netloc)
+        origin, _ = _split(cast(str, request.url))
         pool = self._pools.get(origin)
         if pool is None:
             with self._lock:
                 pool = self._pools.get(origin)
                 if pool is None:
-                    pool = self._new_pool(parts.scheme, cast(str, parts.hostname), parts.port)
-                    self._pools[origin] = pool
+                    pool = self._pools[origin] = self._new_pool(origin)
         return pool
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        """The path and query: there is no proxy that would want more."""
+        return _split(cast(str, request.url))[1]
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Nothing: the pool has its TLS context, made once (loading certificates takes 20 ms)."""
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        """The least that a Response can be: no cookies, no header copies."""
-        response = Response()
-        response.status_code = resp.status
-        response.request = req
-        response.raw = resp
-        return response
+        """Only what our client looks at: no cookies, no header copies."""
+        return _Bare(req, resp)
 
     def tidy(self) -> None:
         """Close connections that have been idle for too long."""
@@ -242,8 +252,10 @@ class Adapter(HTTPAdapter):
             pool.close()
         super().close()
 
-    def _new_pool(self, scheme: str, host: str, port: int | None) -> _PoolRules:
-        if scheme == "http":
+    def _new_pool(self, origin: str) -> _PoolRules:
+        parts = urlsplit(origin)
+        host, port = cast(str, parts.hostname), parts.port
+        if parts.scheme == "http":
             return _Pool(host, port, maxsize=self._pool_size)
         if self._context is None:
             self._context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)

@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
 
 from modelbridge import clock
 from modelbridge.errors import BridgeError
@@ -68,11 +67,6 @@ def current() -> Line:
     return line
 
 
-@contextlib.contextmanager
-def on(line: Line) -> Iterator[None]:
-    """Within, this thread's connections belong to that line."""
+def stand_on(line: Line) -> None:
+    """From now on this thread's connections belong to that line."""
     _here.line = line
-    try:
-        yield
-    finally:
-        del _here.line

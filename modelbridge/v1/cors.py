@@ -4,9 +4,8 @@
 https://fetch.spec.whatwg.org/#http-cors-protocol
 """
 
-from flask import Flask, Response, current_app, request
+from flask import Response, current_app, request
 
-_PREFIX = "/v1/"
 _METHODS = "GET, POST"
 _PREFLIGHT_SECONDS = "600"
 _SHOWN = ", ".join(
@@ -27,14 +26,10 @@ _SHOWN = ", ".join(
 )
 
 
-def init_app(app: Flask) -> None:
-    """Answers under /v1 say who may read them; without listed origins nothing is said."""
-    app.after_request(_add_headers)
-
-
-def _add_headers(response: Response) -> Response:
+def add_headers(response: Response) -> Response:
+    """An answer under /v1 says who may read it; without listed origins nothing is said."""
     origins = current_app.extensions["modelbridge"].settings.cors_origins
-    if not origins or not request.path.startswith(_PREFIX):
+    if not origins:
         return response
     response.vary.add("Origin")
     origin = request.headers.get("Origin")

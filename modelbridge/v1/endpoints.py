@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from modelbridge.dialects import (
     anthropic_messages,
@@ -61,7 +61,7 @@ def messages(caller: Caller) -> Response:
 @partial(require_api_key, x_api_key=True)
 def count_tokens(caller: Caller) -> Response:
     """An estimate, free: a quarter of the request's bytes, and a usual size for each picture."""
-    return json_response({"input_tokens": estimated_input(read_countable(read_body()))})
+    return json_response({"input_tokens": estimated_input(read_countable(read_body(request)))})
 
 
 @blueprint.post("/completions")

@@ -47,9 +47,9 @@ _log = logging.getLogger("modelbridge.v1")
 
 def request_id() -> str:
     """The id of this request, the same in the answer, the journal and the log."""
-    if "request_id" not in g:
-        g.request_id = ids.new_id("req")
-    found: str = g.request_id
+    found: str | None = g.get("request_id")
+    if found is None:
+        found = g.request_id = ids.new_id("req")
     return found
 
 
@@ -73,9 +73,14 @@ def _is_anthropics() -> bool:
 
 def name_response(response: Response) -> None:
     """The response says the request's id, in the header that the format's own clients read, too."""
-    response.headers["x-request-id"] = request_id()
-    if front_of_request().NAME == anthropic_messages.NAME:
-        response.headers["request-id"] = request_id()
+    name_as(response, request_id(), front_of_request())
+
+
+def name_as(response: Response, name: str, front: Face) -> None:
+    """`name_response` for whoever knows the id and the format."""
+    response.headers["x-request-id"] = name
+    if front.NAME == anthropic_messages.NAME:
+        response.headers["request-id"] = name
 
 
 def error_response(error: BridgeError, notes: Mapping[str, str] | None = None) -> Response:

@@ -30,7 +30,7 @@ QUOTABLE = {path: _FACES[name] for path, name in PATHS.items() if name in _FACES
 @require_api_key
 def estimate(caller: Caller) -> Response:
     """The quote of a body; its field `endpoint` says what it is for, else its own fields do."""
-    body = read_body()
+    body = read_body(request)
     named = body.pop("endpoint", None)
     path = _guess(caller, body) if named is None else _path(named)
     return _quote(caller, QUOTABLE[path], body)
@@ -40,7 +40,7 @@ def estimate(caller: Caller) -> Response:
 @require_api_key
 def estimate_for(caller: Caller, path: str) -> Response:
     """The quote of a body that is sent as to that endpoint: /v1/estimate/embeddings."""
-    return _quote(caller, QUOTABLE[_path(path)], read_body())
+    return _quote(caller, QUOTABLE[_path(path)], read_body(request))
 
 
 def _quote(caller: Caller, face: Face, body: JSONDict) -> Response:

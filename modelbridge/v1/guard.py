@@ -85,9 +85,8 @@ def _one_credential(*, x_api_key: bool) -> str:
 def _bearer_credentials() -> list[str]:
     """The keys of all Authorization headers; another scheme is no credential of ours."""
     found = []
-    for value in request.headers.getlist("Authorization"):
-        for part in value.split(","):
-            scheme, _, credential = part.strip().partition(" ")
-            if scheme.lower() == "bearer" and credential.strip():
-                found.append(credential.strip())
+    for part in request.headers.get("Authorization", "").split(","):
+        scheme, _, credential = part.strip().partition(" ")
+        if scheme.lower() == "bearer" and credential.strip():
+            found.append(credential.strip())
     return found

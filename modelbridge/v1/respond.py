@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from flask import Response, g, request
+from flask import Request, Response, g
+from flask.globals import request_ctx
+from werkzeug.datastructures import Headers
 
 from modelbridge import ids, jsonio
 from modelbridge.dialects.base import Face
@@ -18,7 +20,7 @@ from modelbridge.gateway.pump import Outlet
 from modelbridge.gateway.services import Gateway
 from modelbridge.identity.callers import Caller
 from modelbridge.jsonio import JSONDict
-from modelbridge.v1.errors import error_response, name_response, request_id
+from modelbridge.v1.errors import error_response, name_as, name_response, request_id
 from modelbridge.v1.guard import gateway
 
 if TYPE_CHECKING:
@@ -31,18 +33,19 @@ MAX_IDEMPOTENCY_KEY = 255
 def serve(caller: Caller, front: Face, endpoint: str) -> Response:
     """Make the call that this request asks for, and answer it in the front's format."""
     g.front = front
+    asked = request_ctx.request
     call = Call(
         caller=caller,
         front=front,
         endpoint=endpoint,
         body={},
         id=request_id(),
-        client_gone=request.environ.get("waitress.client_disconnected", _never_gone),
+        client_gone=asked.environ.get("waitress.client_disconnected", _never_gone),
     )
     bridge = gateway()
     try:
-        call.body = read_body()
-        call.idempotency = _idempotency()
+        call.body = read_body(asked)
+        call.idempotency = _idempotency(asked)
         call.stream = call.body.get("stream") is True
         serving.take_slot(bridge, call)
         return _stream(bridge, call) if call.stream else _complete(bridge, call)
@@ -51,20 +54,20 @@ def serve(caller: Caller, front: Face, endpoint: str) -> Response:
         return error_response(error, call.notes)
 
 
-def read_body() -> JSONDict:
+def read_body(asked: Request) -> JSONDict:
     """The request's JSON object. Raises InvalidRequest or UnsupportedMediaType."""
-    kind = request.mimetype
+    kind = asked.mimetype
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType(
             f"The content type is {kind!r}; send «Content-Type: application/json»."
         )
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    encoding = asked.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaType(
             f"The content encoding {encoding!r} is not supported; send the JSON as it is."
         )
     try:
-        body = jsonio.read_strict(request.get_data())
+        body = jsonio.read_strict(asked.get_data())
     except jsonio.StrictJSONError as error:
         raise InvalidRequest(
             f"The body is not JSON that we accept: {error}.", param=error.path
@@ -86,9 +89,17 @@ def _complete(bridge: Gateway, call: Call) -> Response:
         answer = pipeline.complete(bridge, call)
     finally:
         serving.give_back(bridge, call)
-    response = Response(answer.body, content_type="application/json")
+    response = WholeResponse(answer.body, content_type="application/json")
     _write_notes(response, call)
     return response
+
+
+class WholeResponse(Response):
+    """An answer of which all is known: its length is among its headers, and nothing is to mend."""
+
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
+        """As they are."""
+        return self.headers
 
 
 class StreamResponse(Response):
@@ -121,19 +132,20 @@ def _stream(bridge: Gateway, call: Call) -> Response:
 
 
 def _write_notes(response: Response, call: Call) -> None:
-    name_response(response)
-    response.headers.update(call.notes)
+    name_as(response, call.id, call.front)
+    for name, value in call.notes.items():
+        response.headers[name] = value
 
 
-def _idempotency() -> tuple[str, str] | None:
-    name = request.headers.get("Idempotency-Key", "").strip()
+def _idempotency(asked: Request) -> tuple[str, str] | None:
+    name = asked.headers.get("Idempotency-Key", "").strip()
     if not name:
         return None
     if len(name) > MAX_IDEMPOTENCY_KEY:
         raise InvalidRequest(
             f"Idempotency-Key: at most {MAX_IDEMPOTENCY_KEY} characters.", param="Idempotency-Key"
         )
-    return name, ids.sha256_hex(request.get_data().decode())
+    return name, ids.sha256_hex(asked.get_data().decode())
 
 
 def _never_gone() -> bool:
