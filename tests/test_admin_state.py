@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import time_machine
 from dashboard_world import PASSWORD, Browser, World, hidden_fields, world_in
+from faulty import be_impatient, locked_by_another_process
 from people import wait_for
 from sqlalchemy import text
 
@@ -48,6 +49,19 @@ def press(browser: Browser, path: str) -> str:
 def checks(world: World) -> list[BooksCheck]:
     with world.bridge.database.reading() as session:
         return books.latest(session, 100)
+
+
+def test_a_database_that_cannot_be_written_is_told_as_such_and_not_as_our_fault(
+    world: World, browser: Browser
+) -> None:
+    token = hidden_fields(browser.get("/admin").text)["csrf_token"]
+    be_impatient(world.bridge.database)
+    with locked_by_another_process(world.bridge.database.path):
+        page = browser.post("/admin/books/check", csrf_token=token)
+        assert (page.status_code, page.headers["Retry-After"]) == (503, "2")
+        assert "The database cannot be written just now (database is locked)" in page.text
+        assert browser.get("/admin").status_code == 200
+    assert "The books add up." in press(browser, "/admin/books/check")
 
 
 # The books

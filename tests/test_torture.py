@@ -1,9 +1,12 @@
 """A little of each long run of `make torture`: real processes, killed, raced and locked out."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hostile import HostileUpstream
+from small_disk import CannotMountError, small_disk
+from torture.full import filled
 from torture.hang_ups import hang_ups
 from torture.kills import kills
 from torture.limits import race
@@ -42,3 +45,19 @@ def test_a_lock_of_another_process_is_told_and_over_when_it_is_over(
     found = locked(12, tmp_path, upstream)  # longer than two attempts to commit
     assert found["during: 503 overloaded"] > 0
     assert found["after: 200"] >= 50
+
+
+@pytest.mark.timeout(300)
+def test_a_disk_that_is_full_to_the_last_byte_is_told_and_over_when_there_is_room(
+    tmp_path: Path, upstream: HostileUpstream
+) -> None:
+    with ExitStack() as mounted:
+        try:
+            disk = mounted.enter_context(small_disk(tmp_path, "tmpfs"))
+        except CannotMountError as error:
+            pytest.skip(f"no disk of our own to fill: {error}")
+        found = filled(disk, upstream)
+    assert found["full: 503 overloaded"] > 0
+    assert found["after: 200"] >= 50
+    assert found["under way when it was full: an error at the end of the stream"] > 0
+    assert found["under way when it was full: 503 overloaded"] > 0

@@ -16,9 +16,11 @@ from typing import TypeVar
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
+from modelbridge.errors import Overloaded
 from modelbridge.store.lock import LockFile
 from modelbridge.store.statements import Cursor
 from modelbridge.store.writer import Job, Writer
@@ -89,7 +91,10 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Read and write; commits on normal exit, rolls back on any exception."""
+        """Read and write; commits on normal exit, rolls back on any exception.
+
+        Raises Overloaded if the database cannot be written: a full disk, another process's lock.
+        """
         if self._write_thread == threading.get_ident():
             raise RuntimeError("a transaction inside a transaction would wait for itself")
         with self._write_lock:
@@ -97,6 +102,11 @@ class Database:
             try:
                 with Session(self._engine, expire_on_commit=False) as session, session.begin():
                     yield session
+            except OperationalError as error:
+                raise Overloaded(
+                    f"the database cannot be written just now ({error.orig}); try again soon",
+                    retry_after=2,
+                ) from error
             finally:
                 self._write_thread = None
 

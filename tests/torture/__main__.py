@@ -17,6 +17,7 @@ from simulator import main as simulate
 from torture.backups import backups
 from torture.bound import bound
 from torture.clocks import clocks
+from torture.full import full
 from torture.fuzz_http import fuzz
 from torture.hang_ups import hang_ups
 from torture.kills import kills
@@ -39,6 +40,7 @@ PARTS: dict[str, tuple[int, Part]] = {
     "bound": (100_000, lambda count, *_: bound(count)),
     "backups": (50, backups),
     "clocks": (200, clocks),
+    "full": (3, full),
     "fuzz": (50_000, fuzz),
     "hang-ups": (1_000, hang_ups),
     "kills": (200, kills),

@@ -49,8 +49,12 @@ class Callers:
 
     def wait_for_answers(self, count: int, seconds: float = 60) -> None:
         """That many more calls have succeeded. Raises TimeoutError."""
-        until = self._told["200"] + count
-        wait_for(lambda: self._told["200"] >= until, seconds)
+        self.wait_for_told("200", count, seconds)
+
+    def wait_for_told(self, what: str, count: int, seconds: float = 60) -> None:
+        """That many more calls were told that. Raises TimeoutError."""
+        until = self._told[what] + count
+        wait_for(lambda: self._told[what] >= until, seconds)
 
     def _call_on(self, seed: int) -> None:
         chance = random.Random(seed)
