@@ -3,10 +3,13 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Engine, event
 
 from modelbridge.store.database import Database
 
@@ -51,7 +54,9 @@ class FaultyConnection:
             return
         self.failing -= 1
         if self.failing == 0 or (self.still and self.failing < 0):
-            raise sqlite3.OperationalError(f"disk I/O error (planted) at {statement[:40]!r}")
+            error = sqlite3.OperationalError(f"disk I/O error (planted) at {statement[:40]!r}")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
 
 
 class FaultyCursor:
@@ -87,6 +92,31 @@ def make_faulty(database: Database) -> FaultyConnection:
     if database._writer is not None:
         database._writer._connection = faulty  # type: ignore[assignment]
     return faulty
+
+
+BACKGROUND = {"sweeper", "flights"}  # their looks at the database come when they come
+
+
+def make_reading_faulty(database: Database, faulty: FaultyConnection) -> None:
+    """What calls and pages read counts among the statements of `faulty`, too, and fails with it."""
+    real_reader = database._reader
+    heard = set[int]()
+
+    def count(statement: str) -> None:
+        if threading.current_thread().name not in BACKGROUND:
+            faulty.count(statement)
+
+    @contextmanager
+    def reader() -> Iterator[tuple[Any, Engine]]:
+        with real_reader() as (connection, engine):
+            if id(engine) not in heard:
+                heard.add(id(engine))
+                event.listen(engine, "before_cursor_execute", lambda *all: count(all[2]))
+            part = FaultyConnection(connection)
+            part.count = count  # type: ignore[method-assign]
+            yield part, engine
+
+    database._reader = reader  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from ledger_world import World, world_in
 
 from modelbridge.ledger import accounts, audit, postings
@@ -91,6 +93,34 @@ def test_books_in_order_have_no_problems_and_are_counted(world: World) -> None:
     }
 
 
+def test_neighbours_books_are_told_apart_by_account_by_key_and_by_month(tmp_path: Path) -> None:
+    """Two people with two keys each and calls in two months; one with a nano-dollar; one without.
+
+    Some of it is still held, of each in an amount of its own.
+    """
+    months = [datetime(2026, month, 3, 12, tzinfo=UTC) for month in (9, 10)]
+    with world_in(tmp_path) as world:
+        with world.database.transaction() as session:
+            bob, charlie = (accounts.open_account(session, "user").id for _ in "bc")
+            postings.top_up(session, bob, NANOS)
+            postings.top_up(session, charlie, 1)
+            accounts.open_account(session, "team")
+        size = 10
+        for account in (world.account_id, bob):
+            for _ in range(2):
+                with time_machine.travel(months[0], tick=False):
+                    key = world.key(account)
+                    world.limit("key", key, 10_000, "month")
+                    world.limit("account", key, 20_000, "month")
+                for month in months:
+                    with time_machine.travel(month, tick=False):
+                        size += 1
+                        world.spend(key, size)
+                        world.admit(key, 100 + size)
+        with time_machine.travel(months[1], tick=False):
+            assert world.problems() == []
+
+
 # What the statements below may name in braces.
 PLACES = {
     "HELD": "(SELECT id FROM holds WHERE state = 'held')",
@@ -115,6 +145,14 @@ BROKEN: dict[str, tuple[str, str]] = {
     "a top-up that takes": (
         "UPDATE balance_transactions SET kind = 'top_up' WHERE kind = 'adjustment'",
         "a top_up of",
+    ),
+    "a top-up of nothing": (
+        "UPDATE balance_transactions SET amount_nanos = 0 WHERE kind = 'top_up'",
+        "a top_up of 0",
+    ),
+    "a refund that takes": (
+        "UPDATE balance_transactions SET amount_nanos = -1 WHERE kind = 'refund'",
+        "a refund of -1",
     ),
     "what is held": ("UPDATE accounts SET held_nanos = held_nanos + 1", "the sum of its open"),
     "more held than there is": (
@@ -253,6 +291,15 @@ BROKEN: dict[str, tuple[str, str]] = {
     "a day without a call": (
         "{OTHER_ACCOUNT}; UPDATE daily_usage SET account_id = 'acct_b', cost_nanos = 7",
         "acct_b: its days add up to 7",
+    ),
+    "a day of a nano-dollar without a call": (
+        "{OTHER_ACCOUNT}; UPDATE daily_usage SET account_id = 'acct_b', cost_nanos = 1",
+        "acct_b: its days add up to 1",
+    ),
+    "a call of a nano-dollar without its day": (
+        "{OTHER_ACCOUNT}; UPDATE calls SET account_id = 'acct_b', cost_nanos = 1 "
+        "WHERE hold_id = {POSTED}",
+        "acct_b: its days add up to 0, its receipts to 1",
     ),
 }
 

@@ -8,7 +8,14 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from faulty import FaultyConnection, be_impatient, full_disk, locked_by_another_process, make_faulty
+from faulty import (
+    FaultyConnection,
+    be_impatient,
+    full_disk,
+    locked_by_another_process,
+    make_faulty,
+    make_reading_faulty,
+)
 from hostile import HostileUpstream, reply, status, stream
 from ledger_world import World, world_in
 from people import Key, Person, TestBridge, wait_for
@@ -237,6 +244,45 @@ def test_a_next_attempt_that_cannot_be_written_is_not_made(world: World) -> None
 @pytest.fixture
 def broken(bridge: TestBridge) -> FaultyConnection:
     return make_faulty(bridge.database)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("still", [False, True])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_whichever_statement_fails_over_http_reads_too_the_upstreams_count_is_what_is_charged(
+    bridge: TestBridge,
+    alice: Person,
+    key: Key,
+    upstream: HostileUpstream,
+    broken: FaultyConnection,
+    streamed: bool,
+    still: bool,
+) -> None:
+    make_reading_faulty(bridge.database, broken)
+    upstream.will(stream(3, prompt_tokens=100, completion_tokens=50))
+
+    def call(number: int) -> int:
+        name = {"Idempotency-Key": f"call-{number}"}
+        answer = (key.stream if streamed else key.chat)(headers=name)
+        assert answer.content
+        return answer.status_code
+
+    for number in range(3):
+        assert call(number) == 200  # what is looked up once only has been
+    bridge.settle_down()
+    before = broken.statements
+    assert call(3) == 200
+    bridge.settle_down()
+    statements = broken.statements - before
+    assert statements > 15
+    for nth in range(1, statements + 1):
+        broken.fail_at(nth, still=still)
+        assert call(3 + nth) in (200, 503), nth
+        broken.fail_at(None)
+        wait_for(lambda: alice.account.held_nanos == 0)
+        cost = len(upstream.seen()) * (100 + 2 * 50) * 1530
+        assert alice.account.balance_nanos == START - cost, nth
+    assert call(0) == 409
 
 
 def test_a_ledger_that_cannot_be_written_is_a_503_and_the_upstream_hears_nothing(

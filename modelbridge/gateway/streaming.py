@@ -88,8 +88,8 @@ class StreamBody:
         return self._sent.exchange.is_cut
 
     def idle(self, now: float) -> bytes:
-        """A comment when it is time for one."""
-        if now - self._moved_at < self.keep_alive_seconds:
+        """A comment when it is time for one; at once if nobody is there, for the write tells."""
+        if now - self._moved_at < self.keep_alive_seconds and not self._call.client_gone():
             return b""
         self._moved_at = now
         return KEEP_ALIVE

@@ -92,7 +92,7 @@ def place(cursor: Cursor, request: HoldRequest) -> int:
     now_micros = clock.to_micros(now)
     payer = live_payer(cursor, request.key_id, now_micros)
     if request.idempotency:
-        _refuse_repetition(cursor, request)
+        _refuse_repetition(cursor, request.key_id, *request.idempotency)
     key_window, account_window = windows = _windows(request.key_id, payer, now)
     amount = request.size(funds(payer, windows, cursor))
     if not 0 <= amount <= MAX_NANOS:
@@ -117,7 +117,7 @@ def place(cursor: Cursor, request: HoldRequest) -> int:
         evidence=request.evidence,
     )
     if request.idempotency:
-        _remember(cursor, request, now_micros)
+        _remember(cursor, request, *request.idempotency, now_micros)
     return amount
 
 
@@ -316,9 +316,8 @@ def _free(cursor: Cursor, hold: sql.ResolvedHold) -> int:
     return int(balance)
 
 
-def _refuse_repetition(cursor: Cursor, request: HoldRequest) -> None:
-    name, body_sha256 = request.idempotency or ("", "")
-    row = sql.EARLIER_CALL.row(cursor, key_id=request.key_id, name=name)
+def _refuse_repetition(cursor: Cursor, key_id: str, name: str, body_sha256: str) -> None:
+    row = sql.EARLIER_CALL.row(cursor, key_id=key_id, name=name)
     if row is None:
         return
     earlier_sha256, _, state, call_id, charged = row
@@ -338,8 +337,9 @@ def _refuse_repetition(cursor: Cursor, request: HoldRequest) -> None:
     )
 
 
-def _remember(cursor: Cursor, request: HoldRequest, now_micros: int) -> None:
-    name, body_sha256 = request.idempotency or ("", "")
+def _remember(
+    cursor: Cursor, request: HoldRequest, name: str, body_sha256: str, now_micros: int
+) -> None:
     reused = sql.REUSE_CALL.run(
         cursor,
         of_key=request.key_id,

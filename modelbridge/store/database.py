@@ -5,6 +5,7 @@ the writer thread (group commit, acknowledged after COMMIT), pages and commands 
 `transaction()`. See docs/decisions/0001-one-writer.md for why.
 """
 
+import logging
 import os
 import sqlite3
 import threading
@@ -29,6 +30,15 @@ T = TypeVar("T")
 MOST_READERS = 16
 COMMAND_BUSY_SECONDS = 30.0  # a command may wait for a busy bridge
 SERVER_BUSY_SECONDS = 5.0  # a call is told soon that the ledger cannot be written
+_TROUBLES = {  # the last byte of a code, see https://sqlite.org/rescode.html
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+_log = logging.getLogger("modelbridge.store")
 
 
 class Database:
@@ -100,36 +110,46 @@ class Database:
         with self._write_lock:
             self._write_thread = threading.get_ident()
             try:
-                with Session(self._engine, expire_on_commit=False) as session, session.begin():
+                with (
+                    _told("written"),
+                    Session(self._engine, expire_on_commit=False) as session,
+                    session.begin(),
+                ):
                     yield session
-            except OperationalError as error:
-                raise Overloaded(
-                    f"the database cannot be written just now ({error.orig}); try again soon",
-                    retry_after=2,
-                ) from error
             finally:
                 self._write_thread = None
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A short look at one consistent state; writing fails."""
-        reader = self._take_reader()
-        try:
-            with Session(reader[1], expire_on_commit=False) as session:
-                yield session
-        finally:
-            self._give_back(reader)
+        """A short look at one consistent state; writing fails.
+
+        Raises Overloaded if the database cannot be read just now.
+        """
+        with _told("read"):
+            reader = self._take_reader()
+            try:
+                with Session(reader[1], expire_on_commit=False) as session:
+                    yield session
+            finally:
+                self._give_back(reader)
 
     @contextmanager
     def cursor(self) -> Iterator[Cursor]:
-        """A cursor for one reading statement on the path of a call."""
-        reader = self._take_reader()
-        cursor = reader[0].cursor()
+        """A cursor for one reading statement on the path of a call.
+
+        Raises Overloaded if the database cannot be read just now.
+        """
         try:
-            yield cursor
-        finally:
-            cursor.close()
-            self._give_back(reader)
+            reader = self._take_reader()
+            cursor = reader[0].cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+                self._give_back(reader)
+        except sqlite3.OperationalError as error:
+            _refuse_trouble(error, "read")
+            raise
 
     def queue_length(self) -> int:
         """How many units wait for the writer."""
@@ -155,6 +175,27 @@ class Database:
             self._readers.append(reader)
         else:
             reader[0].close()
+
+
+@contextmanager
+def _told(verb: str) -> Iterator[None]:
+    """What the disk or another process is to blame for is Overloaded, in SQLite's words."""
+    try:
+        yield
+    except (sqlite3.OperationalError, OperationalError) as error:
+        _refuse_trouble(error, verb)
+        raise
+
+
+def _refuse_trouble(error: sqlite3.OperationalError | OperationalError, verb: str) -> None:
+    """Raises Overloaded, unless it is a mistake in a statement."""
+    cause = error.orig if isinstance(error, OperationalError) else error
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF not in _TROUBLES:
+        return
+    _log.error("the database cannot be %s: %s", verb, cause)
+    raise Overloaded(
+        f"the database cannot be {verb} just now ({cause}); try again soon", retry_after=2
+    ) from error
 
 
 def _touch(cursor: Cursor) -> None:
