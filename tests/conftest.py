@@ -5,12 +5,17 @@ from pathlib import Path
 
 import pytest
 from hostile import HostileUpstream
+from hypothesis import HealthCheck, settings
 from llama import LlamaServer
 from llama import available as llama_available
 from log_watch import LogWatch
 from people import Key, Person, TestBridge, serving
 from replay import Replay
 from running import RunningBridge, set_up
+
+# A busy machine is no fault of what makes the examples.
+settings.register_profile("bridge", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bridge")
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,9 @@ _UNBOUNDED = {
     "route": "name one model in 'model'; fallbacks are configured in ModelBridge",
     "provider": "the upstream is chosen by ModelBridge; leave it out",
     "mcp_servers": "call the MCP server yourself and offer its functions as tools",
+    "moderation": "moderation is not offered here; leave it out",
+    "prompt_cache_options": "other ways of caching have other prices; leave it out",
+    "enable_search": "searches are billed beside the tokens; offer a function tool instead",
 }
 # Other servers' words for what 'max_completion_tokens' and 'n' say: they would evade the hold.
 _MAXIMUM = "max_completion_tokens"

@@ -35,6 +35,8 @@ _REFUSED = {
     "previous_response_id": "no response is stored; send the earlier items in 'input'",
     "conversation": "no conversation is stored; send the earlier items in 'input'",
     "background": "a call is answered while you wait; leave it out",
+    "background_options": "a call is answered while you wait; leave it out",
+    "access_programs": "what such a program costs is not in the price; leave it out",
     "prompt": "what a prompt at the provider holds cannot be priced; send its text in 'input'",
     "context_management": "compaction is billed beside the answer; shorten 'input' yourself",
     "prompt_cache_options": "other ways of caching have other prices; leave it out",
