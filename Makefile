@@ -21,7 +21,7 @@ test: check ## set up, check and run every test (ARGS="-k limit" for some; JOBS=
 	@echo "== tests"
 	@$(PYTHON) -m pytest -n $(JOBS) $(ARGS)
 
-torture: .venv/torture-ready ## the long runs of docs/reliability.md: hours of them (ARGS="kills=20" for some)
+torture: .venv/torture-ready ## the long runs of docs/reliability.md: hours (ARGS=short, ARGS="kills=20")
 	@cd tests && PYTHONPATH=.. ../$(PYTHON) -m torture $(ARGS)
 
 # The books, prices and the bound on input, and the tests that hold them.

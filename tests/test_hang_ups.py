@@ -2,12 +2,15 @@
 
 import json
 import socket
+import threading
 import time
 from urllib.parse import urlsplit
 
 import pytest
 from hostile import HostileUpstream, hang, reply, stream
 from people import Key, Person, TestBridge, wait_for
+
+from modelbridge.gateway import streaming
 
 
 def leave_after(bridge: TestBridge, key: Key, upstream: HostileUpstream, frames: int) -> None:
@@ -195,6 +198,35 @@ def test_the_operator_may_say_what_a_hang_up_does_at_an_upstream(
     leave_after(bridge, key, upstream, 3)
     wait_for(bridge.calls)
     assert bridge.last_call().usage_source == source
+
+
+def test_an_upstream_is_heard_out_for_a_time_and_then_paid_by_what_came(
+    bridge: TestBridge, key: Key, upstream: HostileUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "DRAIN_SECONDS", 0.2)
+    upstream.will(stream(20, gate_after=(5, "door"), stops_when_client_leaves=False))
+    leave_after(bridge, key, upstream, 3)
+    wait_for(bridge.calls)
+    receipt = bridge.last_call()
+    assert (receipt.finish, receipt.usage_source) == ("client_left", "estimated")
+    assert receipt.cost_nanos
+    upstream.open("door")
+
+
+def test_so_many_are_heard_out_at_once_and_the_next_is_paid_by_what_came(
+    bridge: TestBridge, key: Key, upstream: HostileUpstream
+) -> None:
+    bridge.bridge.gateway.drains = threading.Semaphore(1)
+    upstream.will(stream(20, gate_after=(5, "door"), stops_when_client_leaves=False))
+    leave_after(bridge, key, upstream, 3)
+    wait_for(lambda: bridge.bridge.gateway.drains._value == 0)
+    leave_after(bridge, key, upstream, 3)
+    wait_for(bridge.calls)
+    assert bridge.last_call().usage_source == "estimated"
+    upstream.open("door")
+    wait_for(lambda: len(bridge.calls()) == 2)
+    assert {call.usage_source for call in bridge.calls()} == {"reported", "estimated"}
+    assert {call.finish for call in bridge.calls()} == {"client_left"}
 
 
 def test_a_slow_client_gets_every_byte_and_delays_nobody(
