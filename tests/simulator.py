@@ -10,8 +10,8 @@ commit, sweeps, limits and windows that change, keys that are revoked, clocks th
 unit is about to be committed another caller may come in between. `books_model.Model` says after
 every step what the books must be; `check_books` says at the end whether they add up.
 
-The same seed is the same run: `python tests/simulator.py 1000` runs seeds 0 to 999 and says how
-many steps, crashes and violations there were; `python tests/simulator.py 7 8` runs seed 7 alone.
+The same seed is the same run: `PYTHONPATH=. python tests/simulator.py 1000` runs seeds 0 to 999 and
+says how many steps, crashes and violations there were; `… 7 8` runs seed 7 alone.
 
 What makes it fast: runs follow one another in one file, each with accounts and keys of its own, so
 that one audit at the end looks at the books of all of them (a run is over only when nothing of it
