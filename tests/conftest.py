@@ -12,6 +12,8 @@ from log_watch import LogWatch
 from people import Key, Person, TestBridge, serving
 from replay import Replay
 from running import RunningBridge, set_up
+from till import Till
+from web_site import Site
 
 # A busy machine is no fault of what makes the examples.
 settings.register_profile("bridge", suppress_health_check=[HealthCheck.too_slow])
@@ -63,6 +65,46 @@ def running(running_process: RunningBridge) -> Iterator[RunningBridge]:
     """That bridge; its books balance after every test."""
     yield running_process
     running_process.check_books()
+
+
+@pytest.fixture(scope="session")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, hostile_process: HostileUpstream
+) -> Iterator[Site]:
+    """Pages, people and the hostile upstream; a proxy and a .netrc that must not matter."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / ".netrc").write_text("machine 127.0.0.1 login eve password eve\n")
+    (folder / ".netrc").chmod(0o600)
+    nowhere = "http://127.0.0.1:9"
+    environ = {"HOME": str(folder), "http_proxy": nowhere, "all_proxy": nowhere}
+    with RunningBridge.start(folder, **environ) as bridge:
+        set_up(bridge)
+        bridge.upstream("hostile", "openai", hostile_process.base_url, "sk-upstream-secret")
+        found = Site(bridge)
+        found.set_up()
+        yield found
+        found.close()
+        bridge.flask("books", "check")
+
+
+@pytest.fixture(scope="session")
+def till_process(
+    tmp_path_factory: pytest.TempPathFactory, hostile_process: HostileUpstream
+) -> Iterator[Till]:
+    """One bridge in a process of its own, in front of the hostile upstream, for the whole run."""
+    found = Till.open(tmp_path_factory.mktemp("till"), hostile_process)
+    with found.bridge as bridge:
+        yield found
+        found.close()
+        bridge.flask("books", "check")
+
+
+@pytest.fixture
+def till(till_process: Till, upstream: HostileUpstream) -> Iterator[Till]:
+    """That bridge; its books balance after every test and no hold is open."""
+    assert upstream.seen() == []
+    yield till_process
+    till_process.bridge.check_books()
 
 
 @pytest.fixture(scope="session")

@@ -113,18 +113,24 @@ class RunningBridge:
 
     def flask(self, *words: str, stdin: str = "") -> str:
         """What `flask words…` prints, run beside the bridge; it has to succeed."""
-        done = subprocess.run(
+        done = self.flask_done(*words, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def flask_done(
+        self, *words: str, stdin: str = "", **environ: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """`flask words…`, however it ended."""
+        return subprocess.run(
             [str(Path(sys.executable).with_name("flask")), *words],
             cwd=ROOT,
-            env=self.environ,
+            env=self.environ | environ,
             input=stdin,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     def upstream(self, name: str, provider: str, base_url: str, credential: str) -> None:
         """The upstream is there; adding it again is nothing."""
@@ -186,10 +192,12 @@ class RunningBridge:
             return int(connection.execute(query).fetchone()[0])
 
     def _row(self, request_id: str) -> dict[str, Any] | None:
+        return next(iter(self.rows("SELECT * FROM calls WHERE id = ?", request_id)), None)
+
+    def rows(self, query: str, *values: str) -> list[dict[str, Any]]:
+        """What the database file answers; it is only read."""
         with closing(self._connect()) as connection:
-            query = "SELECT * FROM calls WHERE id = ?"
-            row = connection.execute(query, (request_id,)).fetchone()
-        return dict(row) if row else None
+            return [dict(row) for row in connection.execute(query, values)]
 
     def _connect(self) -> sqlite3.Connection:
         path = self.data_dir / "modelbridge.db"

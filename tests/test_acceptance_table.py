@@ -25,6 +25,11 @@ def test_every_test_that_it_names_exists() -> None:
     assert wrong == []
 
 
+def test_every_check_but_that_of_replicas_has_a_test_of_its_number() -> None:
+    without = [int(number) for number, _, by in ROWS if f"::test_check_{int(number):02}" not in by]
+    assert without == [10]
+
+
 def test_every_check_that_bears_a_number_is_in_its_row() -> None:
     written = {
         int(number)

@@ -7,6 +7,7 @@ from wtforms import Field, HiddenField, RadioField, SelectChoice, StringField, T
 from wtforms.validators import InputRequired, Length
 
 from modelbridge.dashboard.forms import Form, check
+from modelbridge.ledger.postings import MOST_NANOS
 from modelbridge.money import parse_amount
 
 _DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
@@ -114,4 +115,6 @@ def read_amount(text: str | None) -> int:
     nanos = parse_amount(stripped)
     if nanos <= 0:
         raise ValueError("amount: enter an amount above zero")
+    if nanos > MOST_NANOS:
+        raise ValueError("amount: enter at most 100,000,000")
     return nanos

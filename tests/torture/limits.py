@@ -37,7 +37,7 @@ def race(
                         user_id=bridge.alice.id,
                         limit=money.format_amount(k * QUOTE_NANOS),
                     )
-                got = _at_once(bridge, key)
+                got = at_once(bridge.url, key.secret)
                 assert got["200"] == k, got
                 assert sum(got.values()) == CALLS
                 assert got.keys() <= {"200", "spending_limit_exceeded", "budget_in_flight"}, got
@@ -53,8 +53,8 @@ def race(
     return answers
 
 
-def _at_once(bridge: RealBridge, key: Key) -> Counter[str]:
-    """500 callers, connected, who send at the same moment."""
+def at_once(url: str, secret: str) -> Counter[str]:
+    """500 callers, connected, who send at the same moment: "200", or an error's code, counted."""
     body = json.dumps(
         {
             "model": "gpt-exact",
@@ -62,7 +62,7 @@ def _at_once(bridge: RealBridge, key: Key) -> Counter[str]:
             "max_tokens": TOKENS,
         }
     )
-    address = urlsplit(bridge.url)
+    address = urlsplit(url)
     begun = threading.Barrier(CALLS)
     got: list[str] = []
 
@@ -70,7 +70,7 @@ def _at_once(bridge: RealBridge, key: Key) -> Counter[str]:
         line = http.client.HTTPConnection(str(address.hostname), address.port, timeout=120)
         line.connect()
         begun.wait()
-        headers = {"Authorization": f"Bearer {key.secret}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
         line.request("POST", "/v1/chat/completions", body, headers)
         answer = line.getresponse()
         told = json.loads(answer.read())
