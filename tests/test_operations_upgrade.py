@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from furnished_files import CALLS, furnished
 from hostile import HostileUpstream
 from people import Person, TestBridge, flask, serving, wait_for
 from running import RunningBridge, set_up
@@ -35,41 +36,34 @@ def revision(path: Path) -> str:
 
 @pytest.fixture
 def old(tmp_path: Path, upstream: HostileUpstream) -> Path:
-    """The data folder of a bridge of the first revision, with people, money, calls and a hold."""
-    with serving(tmp_path) as bridge:
-        bridge.upstream("hostile", upstream.base_url)
-        bridge.model("gpt-test")
-        alice = bridge.person("alice")
-        bridge.team("Acme", alice)
-        key = alice.key(limit="5")
-        for _ in range(3):
-            assert key.chat().status_code == 200
-        assert key.stream().content
-        bridge.check_books()
-    again = Bridge(settings_of(tmp_path))
-    migrate.downgrade(again.database.engine, REVISIONS[0])
-    again.close()
+    """The data folder of a bridge of the first revision, with something in every table."""
+    furnished(tmp_path, upstream, REVISIONS[0])
     return tmp_path
 
 
-def test_a_database_of_the_first_revision_comes_up_with_its_data_and_a_copy_is_kept(
-    old: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", REVISIONS)
+def test_a_database_of_each_revision_comes_up_with_its_data_and_a_copy_is_kept(
+    tmp_path: Path, upstream: HostileUpstream, number: str
 ) -> None:
-    path = old / "modelbridge.db"
-    before = tables(path)
-    assert revision(path) == REVISIONS[0]
-    with serving(old) as bridge:
+    path = tmp_path / "modelbridge.db"
+    before = furnished(tmp_path, upstream, number)
+    assert revision(path) == number
+    with serving(tmp_path) as bridge:
         bridge.check_books()
-        assert len(bridge.calls()) == 4
+        assert len(bridge.calls()) == CALLS
         assert sum(call.cost_nanos or 0 for call in bridge.calls()) > 0
     after = tables(path)
     assert {name: after[name] for name in before} == before
-    (kept,) = old.glob("before-upgrade-*.db")
-    assert revision(kept) == REVISIONS[0]
-    assert tables(kept) == before
-    assert kept.stat().st_mode & 0o077 == 0
-    with serving(old):
-        assert len(list(old.glob("before-upgrade-*.db"))) == 1
+    checked = flask(tmp_path, "books", "check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    kept = list(tmp_path.glob("before-upgrade-*.db"))
+    assert len(kept) == (number != HEAD)
+    for copy in kept:
+        assert revision(copy) == number
+        assert tables(copy) == before
+        assert copy.stat().st_mode & 0o077 == 0
+    with serving(tmp_path):
+        assert len(list(tmp_path.glob("before-upgrade-*.db"))) == len(kept)
 
 
 def refuses_to_serve(folder: Path, capfd: pytest.CaptureFixture[str]) -> str:
