@@ -65,7 +65,9 @@ def steady(
         bridge.stop()
     assert load.answers["failed"] == 0, load.failures[:3]
     assert bridge.problems() == []
-    return _judged(measures, load)
+    rate = round(len(load.healthy_seconds) / seconds, 1)
+    assert rate > 0.9 * calls_a_second, f"only {rate} calls a second were made"
+    return {**_judged(measures, load), "plain calls a second": rate}
 
 
 def _judged(measures: list[Measure], load: "Load") -> Mapping[str, object]:
@@ -114,7 +116,7 @@ class Load:
     @contextmanager
     def running(self) -> Iterator[None]:
         """The load is on within."""
-        callers = max(2, self._rate // 5)
+        callers = max(2, self._rate // 2)
         threads = [threading.Thread(target=self._stream_on) for _ in range(self._streams)]
         threads += [
             threading.Thread(target=self._call_on, args=(callers / self._rate,))
@@ -133,9 +135,12 @@ class Load:
         while not self._over.is_set():
             self._ask("gpt-test", stream=True)
 
-    def _call_on(self, pause_seconds: float) -> None:
-        while not self._over.wait(pause_seconds):
+    def _call_on(self, every_seconds: float) -> None:
+        """A call at each tick, however long the last one took; one that is late goes at once."""
+        tick = time.monotonic()
+        while not self._over.wait(max(0.0, tick - time.monotonic())):
             begun = time.monotonic()
+            tick = max(tick + every_seconds, begun - every_seconds)
             self._ask("gpt-exact")
             self.healthy_seconds.append(time.monotonic() - begun)
 
