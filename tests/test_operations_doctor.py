@@ -99,6 +99,25 @@ def test_the_public_address_is_looked_at(
     assert files(tmp_path, **environ)["address"].state == state
 
 
+def test_an_https_address_without_a_trusted_proxy_is_bad(tmp_path: Path) -> None:
+    https = {"MODELBRIDGE_PUBLIC_URL": "https://bridge.example.com"}
+    assert files(tmp_path)["proxy"].state == "good"
+    found = files(tmp_path, **https)["proxy"]
+    assert found.state == "bad"
+    assert "MODELBRIDGE_TRUSTED_PROXIES" in found.mend
+    trusted = files(tmp_path, **https, MODELBRIDGE_TRUSTED_PROXIES="127.0.0.1")["proxy"]
+    assert (trusted.state, "127.0.0.1" in trusted.what) == ("good", True)
+
+
+def test_old_prices_are_told(tmp_path: Path) -> None:
+    commands = Commands(tmp_path)
+    assert "here for " in data(commands)["prices"].what
+    with time_machine.travel(clock.now() + timedelta(days=20_000)):
+        found = data(commands)["prices"]
+    assert (found.state, "model add" in found.mend) == ("advice", True)
+    commands.bridge.close()
+
+
 def test_where_the_master_key_lies_is_told(tmp_path: Path) -> None:
     assert files(tmp_path)["master key"].state == "advice"
     assert files(tmp_path, MODELBRIDGE_MASTER_KEY="x" * 32)["master key"].state == "good"

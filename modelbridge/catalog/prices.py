@@ -19,6 +19,8 @@ from decimal import Decimal
 from functools import cache, lru_cache
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from modelbridge import money
@@ -86,6 +88,14 @@ class PackageModel:
 def package_source() -> str:
     """What receipts name as the source of the package's prices."""
     return f"genai-prices {version('genai-prices')}"
+
+
+def package_since() -> datetime:
+    """When the package's prices were put where they are: they are no newer than that."""
+    found = find_spec(_PACKAGE)
+    assert found is not None  # noqa: S101
+    assert found.origin is not None  # noqa: S101
+    return datetime.fromtimestamp(Path(found.origin).stat().st_mtime, UTC)
 
 
 @cache

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from modelbridge import clock
 from modelbridge.catalog import fx
-from modelbridge.catalog.prices import package_source
+from modelbridge.catalog.prices import package_since, package_source
 from modelbridge.config import Settings
 from modelbridge.gateway import books
 from modelbridge.money import format_amount
@@ -27,6 +27,7 @@ from modelbridge.upstream.credentials import CredentialError
 
 SOUND_SQLITE = (3, 51, 3)
 OLD_RATE_DAYS = 35
+OLD_PRICES_DAYS = 60
 OLD_CHECK_DAYS = 2
 
 
@@ -46,6 +47,7 @@ def examine_files(settings: Settings) -> Iterator[Finding]:
     yield _disk(settings)
     yield _sqlite()
     yield _public_url(settings)
+    yield _proxy(settings)
     yield _master_key(settings)
 
 
@@ -54,7 +56,7 @@ def examine_data(settings: Settings, session: Session) -> Iterator[Finding]:
     yield _clock(session)
     yield _books(session)
     yield _rate(session)
-    yield Finding("good", f"prices: {package_source()}; newer ones come with newer releases")
+    yield _prices()
     yield from _credentials(settings, session)
     yield _backups(settings)
 
@@ -160,6 +162,22 @@ def _public_url(settings: Settings) -> Finding:
     return Finding("good", f"address: {settings.public_url}")
 
 
+def _proxy(settings: Settings) -> Finding:
+    """The bridge speaks no TLS itself, so behind an https address there is a proxy in front."""
+    if settings.trusted_proxies:
+        shown = ", ".join(settings.trusted_proxies)
+        return Finding("good", f"proxy: {shown} is believed about who calls")
+    if not settings.public_url.startswith("https://"):
+        return Finding("good", "proxy: none is believed about who calls")
+    return Finding(
+        "bad",
+        "proxy: every client seems to call from the proxy, so one who guesses passwords slows "
+        "everybody's login down, and keys cannot be tied to addresses",
+        "Set MODELBRIDGE_TRUSTED_PROXIES to the proxy's address, such as 127.0.0.1, and have it "
+        "send X-Forwarded-For.",
+    )
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ip_address(host).is_loopback
@@ -213,6 +231,17 @@ def _rate(session: Session) -> Finding:
     if days > OLD_RATE_DAYS:
         return Finding("advice", f"{shown}, {days} days old", "Set it anew with `flask fx set`.")
     return Finding("good", f"{shown}, {days} days old")
+
+
+def _prices() -> Finding:
+    """The package tells no date; it is at least as old as its files here."""
+    days = (clock.now() - package_since()).days
+    shown = f"prices: {package_source()}, here for {days} days"
+    if days > OLD_PRICES_DAYS:
+        return Finding(
+            "advice", shown, "Newer ones come with newer releases; `flask model add` sets your own."
+        )
+    return Finding("good", shown)
 
 
 def _credentials(settings: Settings, session: Session) -> Iterator[Finding]:

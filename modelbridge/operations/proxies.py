@@ -6,7 +6,7 @@ written. https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/X-Forward
 """
 
 from collections.abc import Iterable, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,4 +53,6 @@ class BehindProxies:
             address = ip_address(text)
         except ValueError:
             return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped  # how an IPv6 socket writes an IPv4 caller
         return any(address in network for network in self._networks)
