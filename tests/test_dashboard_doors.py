@@ -265,6 +265,18 @@ def test_a_right_password_forgets_the_accounts_guesses_and_not_the_addresss() ->
     assert throttle.begin("victim", "203.0.113.9") > 0
 
 
+def test_whoever_has_a_network_of_ipv6_addresses_is_one_guesser() -> None:
+    throttle = LoginThrottle()
+    for number in range(50):
+        assert throttle.begin(f"victim{number}", f"2001:db8:1:2:{number:x}::9") == 0
+    assert throttle.begin("another", "2001:db8:1:2:ffff::1%eth0") > 0
+    assert throttle.begin("another", "2001:db8:1:3::1") == 0
+    for _ in range(50):
+        throttle.begin("own", "::ffff:203.0.113.9")
+        throttle.succeeded("own", "203.0.113.9")
+    assert throttle.begin("own", "::ffff:203.0.113.9") == 0
+
+
 def test_hashing_that_cannot_get_a_turn_is_refused_and_not_piled_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ Kept in memory: a restart forgets it, and each process counts for itself.
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Self
 
 from modelbridge import clock
@@ -67,6 +68,18 @@ class Throttle:
         return count
 
 
+def _place(address: str) -> str:
+    """What one visitor has of addresses: an IPv4 address, or 64 bits of IPv6 (RFC 6177)."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address):
+        mapped = found.ipv4_mapped
+        return str(mapped or IPv6Network((int(found) >> 64 << 64, 64)))
+    return str(found)
+
+
 class LoginThrottle:
     """Attempts to log in: by account from one address, by account, by address.
 
@@ -115,12 +128,14 @@ class LoginThrottle:
 
     def succeeded(self, account: str, address: str) -> None:
         """The password was right: the account's count is forgotten, the address's goes on."""
+        address = _place(address)
         with self._lock:
             self._pair.forget(f"{account} {address}")
             self._account.forget(account)
             self._address.take_back(address)
 
     def _subjects(self, account: str, address: str) -> list[tuple[Throttle, str]]:
+        address = _place(address)
         return [
             (self._pair, f"{account} {address}"),
             (self._account, account),

@@ -16,7 +16,7 @@ _HANDLER = "modelbridge"
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 GONE = "[redacted]"
 _SECRETS = (
-    (re.compile(r"\b(mb_(?:live|test)_)[0-9A-Za-z]{4,}"), rf"\1{GONE}"),
+    (re.compile(r"(mb_(?:live|test)_)[0-9A-Za-z]{4,}"), rf"\1{GONE}"),
     (re.compile(r"\b(sk-|AIza|gsk_|xai-|whsec_)[\w-]{6,}"), rf"\1{GONE}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{4,}"), rf"\1 {GONE}"),
     (
