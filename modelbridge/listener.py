@@ -13,6 +13,7 @@ from typing import Any
 
 from waitress import wasyncore
 from waitress.channel import ClientDisconnected, HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 
 from modelbridge import clock
@@ -164,9 +165,28 @@ class Task(WSGITask):  # type: ignore[misc]
             channel.write_soon(b"".join(gathering.pieces))
 
 
+class Request(HTTPRequestParser):  # type: ignore[misc]
+    """A request whose end is told in one way only (RFC 9112, 6.3).
+
+    With two lengths, a proxy in front might see another end than we do, and take what follows for
+    a request of somebody else's. waitress lets the coding win and keeps the connection.
+    """
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Raises ParsingError."""
+        super().parse_header(header_plus)
+        names = [line.partition(b":")[0].lower() for line in header_plus.split(b"\r\n")[1:]]
+        codings = names.count(b"transfer-encoding")
+        if not codings:
+            return
+        if codings > 1 or b"content-length" in names or self.version != "1.1":
+            raise ParsingError("Transfer-Encoding stands beside another length of the body")
+
+
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A client's connection. What it is given goes straight to its socket while that has room."""
 
+    parser_class = Request
     task_class = Task
     error_task_class = Refusal
 

@@ -156,3 +156,33 @@ def test_five_hundred_idle_connections_keep_nobody_waiting(site: Site) -> None:
     finally:
         for one in idle:
             one.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST /body HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        "POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\nCONTENT-LENGTH: 0",
+        "POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "POST /body HTTP/1.0\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive",
+    ],
+)
+def test_a_body_with_two_ends_is_refused_and_what_follows_is_nobodys(site: Site, head: str) -> None:
+    smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+    with site.connect() as line:
+        line.sendall(f"{head}\r\nHost: x\r\n\r\n0\r\n\r\n{smuggled}".encode())
+        got = b""
+        while piece := line.recv(65_536):
+            got += piece
+    assert b" 400 Bad Request\r\n" in got
+    assert got.count(b"HTTP/1.") == 1
+    assert site.asked == []
+
+
+def test_a_chunked_body_still_arrives(site: Site) -> None:
+    with site.connect() as line:
+        line.sendall(
+            b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"5\r\nhello\r\n0\r\n\r\n"
+        )
+        assert line.recv(65_536).endswith(b"\r\n\r\nhello")
