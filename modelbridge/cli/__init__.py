@@ -10,7 +10,7 @@ _COMMANDS = {
     "account": "modelbridge.cli.accounts:account",
     "alerts": "modelbridge.cli.alerts:alerts",
     "backup": "modelbridge.cli.backup:backup_command",
-    "books": "modelbridge.cli.books:books",
+    "books": "modelbridge.cli.books:books_group",
     "credentials": "modelbridge.cli.credentials:credentials",
     "doctor": "modelbridge.cli.doctor:doctor",
     "fx": "modelbridge.cli.fx:fx",

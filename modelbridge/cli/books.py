@@ -1,31 +1,40 @@
 """`flask books …`: the audit of the money."""
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from modelbridge.cli.common import Group, bridge
 from modelbridge.cli.output import as_json, hint
-from modelbridge.ledger.audit import check_books
+from modelbridge.errors import BridgeError
+from modelbridge.gateway import books
 
 
 @click.group("books", cls=Group)
-def books() -> None:
+def books_group() -> None:
     """The audit of the money."""
 
 
-@books.command("check")
+@books_group.command("check")
 @click.option("--json", "json_wanted", is_flag=True, help="As JSON.")
 @click.pass_context
 def check(context: click.Context, json_wanted: bool) -> None:
-    """Check that the books add up; exit status 1 if they don't."""
-    with bridge().database.reading() as session:
-        report = check_books(session)
+    """Check that the books add up; exit status 1 if they don't.
+
+    The running bridge goes by what was found, if it can be kept.
+    """
+    report = books.audit(bridge().database)
+    problems, counts = list(report.problems), dict(report.counts)
+    try:
+        books.keep(bridge().database, report)
+    except (BridgeError, SQLAlchemyError):
+        hint("What was found could not be kept: the database cannot be written.")
     if json_wanted:
-        as_json({"ok": report.ok, "problems": report.problems, "counts": report.counts})
+        as_json({"ok": not problems, "problems": problems, "counts": counts})
     else:
-        for problem in report.problems:
+        for problem in problems:
             hint(f"Problem: {problem}")
-        counted = ", ".join(f"{number} {what}" for what, number in report.counts.items())
-        verdict = "add up" if report.ok else "do NOT add up"
+        counted = ", ".join(f"{number} {what}" for what, number in counts.items())
+        verdict = "add up" if not problems else "do NOT add up"
         click.echo(f"The books {verdict}: {counted.replace('_', ' ')}.")
-    if not report.ok:
+    if problems:
         context.exit(1)

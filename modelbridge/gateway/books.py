@@ -18,10 +18,19 @@ _log = logging.getLogger("modelbridge.gateway")
 
 def check_now(database: Database) -> BooksCheck:
     """Audit everything and keep the outcome. Reading and writing are two short transactions."""
+    row = audit(database)
+    keep(database, row)
+    if not row.ok:
+        _log.error("the books do NOT add up: %s", "; ".join(row.problems[:5]))
+    return row
+
+
+def audit(database: Database) -> BooksCheck:
+    """The outcome of an audit of everything, which is not kept yet."""
     begun = clock.monotonic()
     with database.reading() as session:
         report = check_books(session)
-    row = BooksCheck(
+    return BooksCheck(
         id=ids.new_id("chk"),
         at=clock.now(),
         ok=report.ok,
@@ -29,11 +38,12 @@ def check_now(database: Database) -> BooksCheck:
         counts=report.counts,
         duration_micros=round((clock.monotonic() - begun) * 1_000_000),
     )
+
+
+def keep(database: Database, row: BooksCheck) -> None:
+    """Readiness, metrics, alerts and the doctor go by that outcome from now on."""
     with database.transaction() as session:
         session.add(row)
-    if not row.ok:
-        _log.error("the books do NOT add up: %s", "; ".join(row.problems[:5]))
-    return row
 
 
 def latest(session: Session, most: int = 1) -> list[BooksCheck]:

@@ -77,7 +77,7 @@ class Readiness:
         return Reason(
             "books",
             "The last check of the books found that they don't add up. Look at Administration, "
-            "State, or run `flask books check`; once they do, have them checked there again.",
+            "State, or run `flask books check`; once they do, check them again in either place.",
         )
 
 

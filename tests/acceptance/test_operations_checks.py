@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from hostile import HostileUpstream, reply, stream
-from people import HELLO, wait_for
+from people import HELLO, flask, wait_for
 from torture.fuzz_http import fuzz
 from torture.real_bridge import RealBridge
 from torture.steady import steady
@@ -167,6 +167,25 @@ def test_check_49_a_locked_database_is_a_503_and_over_without_a_restart(
             other.execute("ROLLBACK")
         assert wait_for(lambda: ready(bridge) == (200, []))
         assert call(bridge).status_code == 200
+
+
+def test_books_that_do_not_add_up_stop_calls_from_being_sent_here(
+    tmp_path: Path, upstream: HostileUpstream
+) -> None:
+    with bridge_of(tmp_path, upstream) as bridge:
+        assert call(bridge).status_code == 200
+
+        def change(by: int) -> int:
+            with closing(sqlite3.connect(tmp_path / "modelbridge.db")) as connection, connection:
+                connection.execute("UPDATE accounts SET balance_nanos = balance_nanos + ?", (by,))
+            return flask(tmp_path, "books", "check").returncode
+
+        assert change(1) == 1
+        assert wait_for(lambda: ready(bridge) == (503, ["books"]))
+        metrics = requests.get(f"{bridge.url}/metrics", timeout=10).text
+        assert "modelbridge_books_ok 0.0" in metrics
+        assert change(-1) == 0
+        assert wait_for(lambda: ready(bridge) == (200, []))
 
 
 @pytest.mark.timeout(300)
