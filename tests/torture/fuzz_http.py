@@ -6,11 +6,13 @@ socket: mangled requests, broken framing, JSON that no parser likes.
 
 import json
 import random
+import select
 import socket
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -25,6 +27,7 @@ from torture.real_bridge import RealBridge, chance_of
 
 NOT_OURS = (501, 505)  # the HTTP server's words for framing and versions that it does not know
 HEADERS = ("content-type", "accept")
+PATIENCE_SECONDS = 1.0
 _MODELS = ("gpt-test", "gpt-stops", "nope")
 
 
@@ -102,13 +105,19 @@ def _drawn(url: str, keys: list[str], count: int) -> Counter[str]:
 
 
 def _mangled(url: str, keys: list[str], count: int) -> Counter[str]:
-    place = urlsplit(url)
+    address = urlsplit(url)
+    place = str(address.hostname), int(address.port or 80)
     chance = chance_of(7)
+    nonsense = [(seed, chance.choice(keys)) for seed in chance.sample(range(10**9), count)]
     answers: Counter[str] = Counter()
-    for _ in range(count):
-        sent = _nonsense(chance, chance.choice(keys))
-        status, body = _exchange((str(place.hostname), int(place.port or 80)), sent)
-        _judge(answers, status, body, repr(sent[:1000]))
+
+    def send(seed: int, key: str) -> tuple[int, bytes, str]:
+        sent = _nonsense(chance_of(seed), key)
+        return *_exchange(place, sent), repr(sent[:1000])
+
+    with ThreadPoolExecutor(8) as pool:  # what is never answered is waited for
+        for status, body, sent in pool.map(lambda one: send(*one), nonsense):
+            _judge(answers, status, body, sent)
     return answers
 
 
@@ -180,22 +189,25 @@ def _body(chance: random.Random) -> bytes:
         lambda: b'{"model": "gpt-test", "model": "gpt-test", "messages": []}',
         lambda: b"\xff\xfe\x00" + text.encode(),
         lambda: b"",
+        lambda: b'{"model": "' + b"a" * 11_000_000 + b'"}' if chance.random() < 0.02 else b"[]",
         lambda: b'"' + b"\\ud800" * 100 + b'"',
     ]
     return chance.choice(made)()
 
 
 def _exchange(place: tuple[str, int], sent: bytes) -> tuple[int, bytes]:
-    """The status and what followed; 0 when the connection was closed without an answer."""
+    """The status and what followed; 0 when nothing was answered.
+
+    The sending side stays open while an answer may come: closing it is hanging up.
+    """
     with socket.create_connection(place, timeout=30) as sock:
         got = b""
-        try:
+        with suppress(OSError):
             sock.sendall(sent)
-            sock.shutdown(socket.SHUT_WR)
+            if not select.select([sock], [], [], PATIENCE_SECONDS)[0]:
+                sock.shutdown(socket.SHUT_WR)  # it waits for more
             while piece := sock.recv(65_536):
                 got += piece
-        except OSError:
-            pass
     words = got.split(b" ", 2)
     if not got.startswith(b"HTTP/1.") or len(words) < 2 or not words[1].isdigit():
         return 0, got
