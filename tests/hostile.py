@@ -14,8 +14,9 @@
 
 Without a script every request gets `reply()`. Steps are plain dicts, made by the functions below.
 
-`reply` answers in the client's format: OpenAI's chat completions, or Anthropic's messages for a
-path that ends in `/messages`; plain, or as a stream when the body says `"stream": true`. It never
+`reply` answers in the format of the path: OpenAI's chat completions, completions, responses and
+embeddings, Anthropic's messages, Gemini's generateContent; plain, or as a stream when the body (for
+Gemini, the path) says so. It never
 says more than the body's own maximum of output tokens, and it sends OpenAI's usage chunk only when
 the body asks for it, like the real ones. Every step takes these options:
 
@@ -46,7 +47,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -92,6 +93,7 @@ def reply(
     error_after: int | None = None,
     error: dict[str, Any] | None = None,
     message: dict[str, Any] | None = None,
+    calls: Sequence[tuple[str, dict[str, Any]]] = (),
     dialect: Literal["auto", "openai", "anthropic"] = "auto",
     obey_maximum: bool = True,
     **options: Any,
@@ -102,7 +104,8 @@ def reply(
     place of the truth (None: report none); `details`: more fields for the true one. `done=False`:
     leave the stream's end mark out. `error_after=k`: after k chunks of text comes `error` (an error
     event, in the format of the dialect) and the end. `message`: more fields for the message of a
-    plain reply, such as `tool_calls`.
+    plain reply, such as `tool_calls`. `calls`: (name, arguments) of the tools that it calls, plain
+    and streamed, in every format; see `tool_call`.
     """
     return _step(
         "answer",
@@ -119,9 +122,15 @@ def reply(
         error_after=error_after,
         error=error,
         message=message or {},
+        calls=calls,
         dialect=dialect,
         obey_maximum=obey_maximum,
     )
+
+
+def tool_call(name: str, arguments: dict[str, Any], **more: Any) -> Step:
+    """`reply` that says nothing and calls that tool."""
+    return reply("", finish_reason="tool_calls", calls=[(name, arguments)], chunks=0, **more)
 
 
 def stream(

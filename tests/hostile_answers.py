@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hostile_gemini import gemini_body, gemini_chunks
+
 JSONDict = dict[str, Any]
-MAXIMA = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+MAXIMA = ("max_completion_tokens", "max_output_tokens", "max_tokens", "maxOutputTokens")
 
 
 @dataclass
@@ -47,11 +49,12 @@ def make_answer(step: JSONDict, path: str, body: JSONDict, request_bytes: int) -
         usage_chunk=step["usage_chunk"] == "always"
         or (step["usage_chunk"] == "asked" and asks_usage(body)),
     )
-    maximum = next((body[name] for name in MAXIMA if name in body), None)
+    limits = body | body.get("generationConfig", {})
+    maximum = next((limits[name] for name in MAXIMA if name in limits), None)
     if step["obey_maximum"] and isinstance(maximum, int) and maximum < talk.tokens:
         talk.tokens, talk.finish, talk.text = maximum, "length", talk.text[: 4 * maximum]
     speak, whole = _format(step["dialect"], path.partition("?")[0], body)
-    if body.get("stream"):
+    if body.get("stream") or ":stream" in path:
         frames = speak(talk)
         answer = Answer("text/event-stream", [f for f, _ in frames], [t for _, t in frames])
     else:
@@ -111,10 +114,19 @@ class Talk:
             **self.step["details"],
         }
 
+    def calls(self) -> list[tuple[str, str, list[str]]]:
+        """(id, name, JSON arguments in two halves) of the tools that are called."""
+        found = []
+        for number, (name, arguments) in enumerate(self.step["calls"], 1):
+            said = json.dumps(arguments)
+            half = len(said) // 2
+            found.append((f"call_{number}", name, [said[:half], said[half:]]))
+        return found
+
     def chunks(self) -> list[tuple[str, int]]:
         """(text, tokens produced so far), up to where an error is to come."""
         count = self.step["chunks"]
-        size = max(1, -(-len(self.text) // count))
+        size = max(1, -(-len(self.text) // count)) if count else 0
         found = []
         for number in range(count):
             piece = self.text[number * size : (number + 1) * size]
@@ -131,6 +143,8 @@ def _format(dialect: str, path: str, body: JSONDict) -> tuple[Frames, Body]:
     """How that endpoint speaks: frame by frame, and whole."""
     if dialect == "anthropic" or (dialect == "auto" and path.endswith("/messages")):
         return anthropic_frames, anthropic_body
+    if "enerateContent" in path:
+        return gemini_frames, gemini_body
     if path.endswith("/responses"):
         return responses_frames, responses_body
     if path.endswith("/completions") and "prompt" in body:
@@ -152,7 +166,10 @@ def openai_usage(talk: Talk) -> Any:
 
 def openai_body(talk: Talk) -> JSONDict:
     """OpenAI's CreateChatCompletionResponse."""
-    message = {"role": "assistant", "content": talk.text, **talk.step["message"]}
+    message: JSONDict = {"role": "assistant", "content": talk.text}
+    if calls := openai_calls(talk):
+        message |= {"content": talk.text or None, "tool_calls": calls}
+    message |= talk.step["message"]
     body = {
         "id": "chatcmpl-hostile",
         "object": "chat.completion",
@@ -163,6 +180,24 @@ def openai_body(talk: Talk) -> JSONDict:
     if talk.step["usage"] is not None:
         body["usage"] = openai_usage(talk)
     return body
+
+
+def openai_calls(talk: Talk) -> list[JSONDict]:
+    """OpenAI's ChatCompletionMessageToolCalls."""
+    return [
+        {"id": id_, "type": "function", "function": {"name": name, "arguments": "".join(halves)}}
+        for id_, name, halves in talk.calls()
+    ]
+
+
+def openai_call_deltas(talk: Talk) -> list[JSONDict]:
+    """The same as a stream tells them: a head with the name, then the arguments in pieces."""
+    deltas: list[JSONDict] = []
+    for index, (id_, name, halves) in enumerate(talk.calls()):
+        function = {"name": name, "arguments": ""}
+        deltas.append({"index": index, "id": id_, "type": "function", "function": function})
+        deltas += [{"index": index, "function": {"arguments": half}} for half in halves]
+    return [{"tool_calls": [delta]} for delta in deltas]
 
 
 def openai_frames(talk: Talk) -> list[tuple[bytes, int]]:
@@ -183,6 +218,7 @@ def openai_frames(talk: Talk) -> list[tuple[bytes, int]]:
     if talk.step["error_after"] is not None:
         error = talk.step["error"] or {"message": "The server had an error", "type": "server_error"}
         return [*frames, (data({"error": error}), produced)]
+    frames += [(frame(delta), talk.tokens) for delta in openai_call_deltas(talk)]
     frames.append((frame({}, talk.finish), talk.tokens))
     if talk.usage_chunk and talk.step["usage"] is not None:
         frames.append((data({**head, "choices": [], "usage": openai_usage(talk)}), talk.tokens))
@@ -227,7 +263,6 @@ def responses_usage(talk: Talk) -> Any:
 
 def responses_body(talk: Talk) -> JSONDict:
     """OpenAI's Response."""
-    part = {"type": "output_text", "text": talk.text, "annotations": [], "logprobs": []}
     short = talk.finish == "length"
     return {
         "id": "resp_hostile",
@@ -237,16 +272,7 @@ def responses_body(talk: Talk) -> JSONDict:
         "error": None,
         "incomplete_details": {"reason": "max_output_tokens"} if short else None,
         "model": talk.model,
-        "output": [
-            {
-                "id": "msg_hostile",
-                "type": "message",
-                "role": "assistant",
-                "status": "completed",
-                "content": [part],
-                **talk.step["message"],
-            }
-        ],
+        "output": responses_items(talk),
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
@@ -254,24 +280,60 @@ def responses_body(talk: Talk) -> JSONDict:
     }
 
 
+def responses_items(talk: Talk) -> list[JSONDict]:
+    """Its output: a message, or calls of tools, or both."""
+    part = {"type": "output_text", "text": talk.text, "annotations": [], "logprobs": []}
+    message = {"id": "msg_hostile", "type": "message", "role": "assistant", "content": [part]}
+    calls: list[JSONDict] = [
+        {
+            "id": f"fc_{id_}",
+            "type": "function_call",
+            "status": "completed",
+            "call_id": id_,
+            "name": name,
+            "arguments": "".join(halves),
+        }
+        for id_, name, halves in talk.calls()
+    ]
+    if calls and not talk.text:
+        return calls
+    return [{**message, "status": "completed", **talk.step["message"]}, *calls]
+
+
+def responses_item_events(talk: Talk, place: int, item: JSONDict) -> list[tuple[JSONDict, int]]:
+    """One item of the output, from its beginning up to what ends it."""
+    at = {"output_index": place, "item_id": item["id"]}
+    empty: JSONDict = {"content": []} if item["type"] == "message" else {"arguments": ""}
+    opened = {"output_index": place, "item": {**item, "status": "in_progress", **empty}}
+    events: list[tuple[JSONDict, int]] = [({"type": "response.output_item.added", **opened}, 0)]
+    if item["type"] == "message":
+        name, at = "response.output_text.delta", {**at, "content_index": 0}
+        part = {**item["content"][0], "text": ""}
+        events.append(({"type": "response.content_part.added", **at, "part": part}, 0))
+        pieces = talk.chunks()
+    else:
+        name = "response.function_call_arguments.delta"
+        half = len(item["arguments"]) // 2
+        pieces = [(item["arguments"][:half], 0), (item["arguments"][half:], talk.tokens)]
+    return events + [({"type": name, **at, "delta": piece}, count) for piece, count in pieces]
+
+
 def responses_frames(talk: Talk) -> list[tuple[bytes, int]]:
     """OpenAI's ResponseStreamEvent, frame by frame; the usage stands in the last."""
     whole = responses_body(talk)
-    item = whole["output"][0]
     begun = {**whole, "status": "in_progress", "output": [], "usage": None}
-    at = {"output_index": 0, "item_id": item["id"], "content_index": 0}
-    opened = {"output_index": 0, "item": {**item, "status": "in_progress", "content": []}}
-    events: list[tuple[JSONDict, int]] = [
-        ({"type": "response.created", "response": begun}, 0),
-        ({"type": "response.output_item.added", **opened}, 0),
-    ]
-    for text, tokens in talk.chunks():
-        events.append(({"type": "response.output_text.delta", **at, "delta": text}, tokens))
+    events: list[tuple[JSONDict, int]] = [({"type": "response.created", "response": begun}, 0)]
+    *before, last = enumerate(whole["output"])
+    for place, item in before:
+        done = {"output_index": place, "item": item}
+        events += responses_item_events(talk, place, item)
+        events.append(({"type": "response.output_item.done", **done}, talk.tokens))
+    events += responses_item_events(talk, *last)
     if talk.step["error_after"] is not None:
         error = talk.step["error"] or {"code": "server_error", "message": "The server had an error"}
         events.append(({"type": "error", **error}, events[-1][1]))
     else:
-        done = {"output_index": 0, "item": item}
+        done = {"output_index": last[0], "item": last[1]}
         events.append(({"type": "response.output_item.done", **done}, talk.tokens))
         if talk.step["done"]:
             end = {"type": f"response.{whole['status']}", "response": whole}
@@ -296,6 +358,31 @@ def anthropic_usage(talk: Talk) -> Any:
     }
 
 
+def anthropic_blocks(talk: Talk) -> list[JSONDict]:
+    """Its content: text, or uses of tools, or both."""
+    text: list[JSONDict] = [{"type": "text", "text": talk.text}]
+    uses: list[JSONDict] = [
+        {"type": "tool_use", "id": id_, "name": name, "input": json.loads("".join(halves))}
+        for id_, name, halves in talk.calls()
+    ]
+    return uses if uses and not talk.text else text + uses
+
+
+def anthropic_uses(talk: Talk, at: int) -> list[bytes]:
+    """The frames of the tools that are used; `at`: the number of the first of these blocks."""
+    frames = []
+    for index, (id_, name, halves) in enumerate(talk.calls(), at):
+        block = {"type": "tool_use", "id": id_, "name": name, "input": {}}
+        frames.append(
+            event({"type": "content_block_start", "index": index, "content_block": block})
+        )
+        for half in ("", *halves):
+            delta = {"type": "input_json_delta", "partial_json": half}
+            frames.append(event({"type": "content_block_delta", "index": index, "delta": delta}))
+        frames.append(event({"type": "content_block_stop", "index": index}))
+    return frames
+
+
 def anthropic_body(talk: Talk) -> JSONDict:
     """Anthropic's Message."""
     body = {
@@ -303,7 +390,7 @@ def anthropic_body(talk: Talk) -> JSONDict:
         "type": "message",
         "role": "assistant",
         "model": talk.model,
-        "content": [{"type": "text", "text": talk.text}],
+        "content": anthropic_blocks(talk),
         "stop_reason": ANTHROPIC_REASONS.get(talk.finish, talk.finish),
         "stop_sequence": None,
         **talk.step["message"],
@@ -320,10 +407,10 @@ def anthropic_frames(talk: Talk) -> list[tuple[bytes, int]]:
     if usage is not None:
         message["usage"] = {**usage, "output_tokens": 1}
     start = {"type": "content_block_start", "content_block": {"type": "text", "text": ""}}
-    frames = [
-        (event({"type": "message_start", "message": message}), 0),
-        (event({**start, "index": 0}), 0),
-    ]
+    frames = [(event({"type": "message_start", "message": message}), 0)]
+    spoken = bool(talk.text or not talk.step["calls"])
+    if spoken:
+        frames.append((event({**start, "index": 0}), 0))
     for text, tokens in talk.chunks():
         delta = {"type": "text_delta", "text": text}
         frames.append((event({"type": "content_block_delta", "index": 0, "delta": delta}), tokens))
@@ -335,11 +422,18 @@ def anthropic_frames(talk: Talk) -> list[tuple[bytes, int]]:
     end: JSONDict = {"type": "message_delta", "delta": reason}
     if usage is not None:
         end["usage"] = usage
-    frames.append((event({"type": "content_block_stop", "index": 0}), talk.tokens))
+    if spoken:
+        frames.append((event({"type": "content_block_stop", "index": 0}), talk.tokens))
+    frames += [(frame, talk.tokens) for frame in anthropic_uses(talk, int(spoken))]
     frames.append((event(end), talk.tokens))
     if talk.step["done"]:
         frames.append((event({"type": "message_stop"}), talk.tokens))
     return frames
+
+
+def gemini_frames(talk: Talk) -> list[tuple[bytes, int]]:
+    """Gemini's stream: every frame is a whole reply with a piece of the text."""
+    return [(data(chunk), tokens) for chunk, tokens in gemini_chunks(talk)]
 
 
 def dump(value: object) -> bytes:

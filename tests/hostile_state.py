@@ -19,6 +19,7 @@ DEFAULT = {
     "error_after": None,
     "error": None,
     "message": {},
+    "calls": [],
     "dialect": "auto",
     "obey_maximum": True,
 }

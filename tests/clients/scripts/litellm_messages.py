@@ -1,0 +1,5 @@
+"""LiteLLM as a client of Anthropic's messages."""
+
+from litellm_common import run
+
+run("anthropic")
