@@ -143,6 +143,8 @@ def _format(dialect: str, path: str, body: JSONDict) -> tuple[Frames, Body]:
     """How that endpoint speaks: frame by frame, and whole."""
     if dialect == "anthropic" or (dialect == "auto" and path.endswith("/messages")):
         return anthropic_frames, anthropic_body
+    if dialect == "openai":
+        return openai_frames, openai_body
     if "enerateContent" in path:
         return gemini_frames, gemini_body
     if path.endswith("/responses"):

@@ -220,8 +220,12 @@ def test_an_answer_that_cannot_be_read_has_failed_and_is_billed_as_counted(reaso
     assert usage == UsageReported(Usage(input=3, output=2), final=True)
     assert isinstance(failed, StreamFailed)
     assert failed.error.message.startswith("The model ")
+    reply = DIALECT.read_reply(body)
+    assert reply.usage == Usage(input=3, output=2)
+    assert isinstance(reply.error, UpstreamError)
+    assert reply.error.may_have_billed
     with pytest.raises(UpstreamError, match="The model") as failure:
-        DIALECT.read_reply(body)
+        DIALECT.read_reply(chunk(reason=reason))
     assert failure.value.may_have_billed
 
 

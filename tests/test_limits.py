@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import requests
 from hostile import HostileUpstream, reply, stream
-from people import Key, Person, TestBridge, wait_for
+from people import HELLO, Key, Person, TestBridge, wait_for
 
 from modelbridge import clock, money
 
@@ -126,6 +127,28 @@ def test_an_unaffordable_maximum_is_told_the_affordable_number(
     assert " 100 tokens" in error["message"]
     assert answer.headers["x-should-retry"] == "false"
     assert key.chat("gpt-exact", max_completion_tokens=100).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("chat/completions", {"messages": HELLO, "max_tokens": 101}),
+        ("chat/completions", {"messages": HELLO, "max_completion_tokens": 101}),
+        ("responses", {"input": "Hello", "max_output_tokens": 101}),
+        ("messages", {"messages": HELLO, "max_tokens": 101}),
+    ],
+)
+def test_the_maximum_is_called_what_the_client_called_it(
+    bridge: TestBridge, alice: Person, upstream: HostileUpstream, path: str, body: dict[str, Any]
+) -> None:
+    exact_model(bridge, upstream)
+    key = alice.key(limit=money.format_amount(QUOTE_NANOS))
+    url, asked = f"{bridge.url}/v1/{path}", {"model": "gpt-exact", **body}
+    answer = requests.post(url, json=asked, headers=key.headers, timeout=30)
+    assert answer.status_code == 429
+    error, (name,) = answer.json()["error"], [one for one in body if one.startswith("max")]
+    assert f"Lower {name}, " in error["message"]
+    assert error.get("param", name) == name
 
 
 def test_without_a_maximum_the_upstream_gets_one_that_the_money_pays_for(

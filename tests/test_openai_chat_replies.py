@@ -197,9 +197,10 @@ def test_every_finish_reason_has_a_meaning(theirs: str, ours: str) -> None:
     assert fold(events_of(stream_of({"content": "x"}, finish=theirs))).finish_reason == ours
 
 
-def test_a_refusal_is_text_and_a_content_filter() -> None:
+def test_a_refusal_is_no_text_and_a_content_filter() -> None:
     reply = fold(events_of(stream_of({"refusal": "I can't."})))
-    assert (reply.text, reply.finish_reason) == ("I can't.", "content_filter")
+    assert (reply.text, reply.refusal) == ("", "I can't.")
+    assert (reply.said, reply.finish_reason) == ("I can't.", "content_filter")
 
 
 def test_mistrals_thinking_parts_are_reasoning() -> None:

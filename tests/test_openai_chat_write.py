@@ -200,3 +200,15 @@ def test_a_frame_is_one_line_whatever_is_in_the_text() -> None:
 def test_every_finish_reason_can_be_said(reason: Any) -> None:
     data = write([TextDelta("x"), Finish(reason)], include_usage=False)
     assert chunks(data)[-1]["choices"][0]["finish_reason"] == reason
+
+
+def test_a_refusal_in_words_stands_in_its_own_field() -> None:
+    reply = Reply(refusal="I am sorry.", finish_reason="content_filter")
+    (choice,) = FRONT.write_reply(reply, HEAD)["choices"]
+    assert (choice["message"]["content"], choice["message"]["refusal"]) == (None, "I am sorry.")
+    assert choice["finish_reason"] == "stop"
+    assert UPSTREAM.read_reply({"choices": [choice]}) == reply
+    events: list[StreamEvent] = [TextDelta("No.", refusal=True), Finish("content_filter")]
+    data = write(events, include_usage=False)
+    assert b'"delta":{"refusal":"No."}' in data
+    assert b'"finish_reason":"stop"' in data

@@ -126,7 +126,8 @@ def test_reasons_and_seals_are_read() -> None:
     signature = "openai:rs_1:gAAAA"
     assert thought.thinking == [{"type": "thinking", "thinking": "Hm.", "signature": signature}]
     refused = UPSTREAM.read_reply(response({**message(""), "content": [REFUSED]}))
-    assert (refused.text, refused.finish_reason) == ("No.", "content_filter")
+    assert (refused.refusal, refused.finish_reason) == ("No.", "content_filter")
+    assert (refused.text, refused.said) == ("", "No.")
     assert UPSTREAM.read_reply(response(message("Hi"), **INCOMPLETE)).finish_reason == "length"
     open_ = {"id": "r", "type": "reasoning", "content": [{"type": "reasoning_text", "text": "Hm"}]}
     assert UPSTREAM.read_reply(response({**open_, "summary": []})).reasoning == "Hm"
@@ -323,6 +324,29 @@ def test_how_it_ended_is_told(reason: Any, status: str, why: JSONDict | None) ->
     assert (whole["status"], whole["incomplete_details"]) == (status, why)
 
 
+def test_a_refusal_in_words_is_a_complete_response_of_its_own_kind() -> None:
+    events = events_in(
+        written([TextDelta("I am ", True), TextDelta("sorry.", True), Finish("content_filter")])
+    )
+    last = events[-1]
+    assert (last["type"], last["response"]["status"]) == ("response.completed", "completed")
+    (item,) = last["response"]["output"]
+    assert item["content"] == [{"type": "refusal", "refusal": "I am sorry."}]
+    kinds = [event["type"] for event in events[2:-1]]
+    assert kinds == [
+        "response.output_item.added", "response.content_part.added", "response.refusal.delta",
+        "response.refusal.delta", "response.refusal.done", "response.content_part.done",
+        "response.output_item.done",
+    ]  # fmt: skip
+    reply = Reply(refusal="I am sorry.", finish_reason="content_filter")
+    whole = FRONT.write_reply(reply, HEAD)
+    assert whole["output"] == last["response"]["output"]
+    assert (whole["status"], whole["incomplete_details"]) == ("completed", None)
+    if schema_available:
+        assert [fault for event in events for fault in faults("ResponseStreamEvent", event)] == []
+        assert faults("Response", whole) == []
+
+
 def test_nothing_follows_a_failure() -> None:
     error = UpstreamError("It broke", may_have_billed=True)
     body = written([TextDelta("Hi"), StreamFailed(error), TextDelta("more")])
@@ -403,12 +427,14 @@ def replies(draw: st.DrawFn) -> Reply:
         thinking.append({"type": "thinking", "thinking": draw(TEXT), "signature": ""})
     calls = draw(st.lists(st.builds(ToolCallMade, TEXT, TEXT, TEXT), max_size=3))
     reasons: list[Any] = ["length", "content_filter", "tool_calls" if calls else "stop"]
+    refusal = draw(st.text(max_size=4))
     return Reply(
         text=draw(st.text(max_size=8)),
+        refusal=refusal,
         reasoning="".join(block.get("thinking", "") for block in thinking),
         thinking=thinking,
         tool_calls=calls,
-        finish_reason=draw(st.sampled_from(reasons)),
+        finish_reason=draw(st.sampled_from(reasons[:2] if refusal else reasons)),
         usage=draw(USAGES),
     )
 
@@ -423,6 +449,7 @@ def told_in_pieces(reply: Reply) -> list[StreamEvent]:
         if block["signature"]:
             events.append(ReasoningDelta(signature=block["signature"]))
     events += [TextDelta(letter) for letter in reply.text]
+    events += [TextDelta(letter, refusal=True) for letter in reply.refusal]
     for number, call in enumerate(reply.tool_calls):
         events.append(ToolCallStart(number, call.id, call.name))
     for number, call in enumerate(reply.tool_calls):

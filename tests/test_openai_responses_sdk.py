@@ -388,7 +388,7 @@ def test_an_upstreams_failure_in_mid_stream_is_told(key: Key, upstream: HostileU
 def test_a_chat_in_place_of_a_response_is_the_upstreams_failure(
     key: Key, upstream: HostileUpstream
 ) -> None:
-    upstream.will(reply("Hello"))
+    upstream.will(reply("Hello", dialect="openai"))
     assert post(key).status_code == 502
 
 

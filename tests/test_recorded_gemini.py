@@ -219,6 +219,21 @@ def test_a_recorded_block_is_told_as_a_filter_and_its_prompt_is_paid_for(
     assert nanos(raw.headers["x-modelbridge-cost"]) == cost(input=14)
 
 
+def test_a_tool_call_that_cannot_be_read_is_an_error_and_is_paid_for(
+    running: RunningBridge, replay: Replay
+) -> None:
+    def break_it(body: JSONDict) -> None:
+        body["candidates"][0] = {"finishReason": "MALFORMED_FUNCTION_CALL"}
+
+    replay.answers(changed("gemini-text", break_it))
+    with running.openai(max_retries=0) as client, pytest.raises(openai.APIError) as caught:
+        client.chat.completions.create(model=FLASH, messages=HELLO)
+    assert "wrote a tool call that cannot be read" in caught.value.message
+    receipt = running.newest_receipt()
+    assert (receipt["finish"], receipt["usage_source"]) == ("failed", "reported")
+    assert receipt["cost_nanos"] == cost(input=9, output=43)
+
+
 def test_cached_tokens_and_sound_have_their_own_price(
     running: RunningBridge, replay: Replay
 ) -> None:

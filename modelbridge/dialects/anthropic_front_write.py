@@ -38,8 +38,8 @@ def write_reply(reply: Reply, head: ReplyHead) -> JSONDict:
     content: list[JSONDict] = [dict(block) for block in reply.thinking]
     if reply.reasoning and not content:
         content.append({"type": "thinking", "thinking": reply.reasoning, "signature": ""})
-    if reply.text:
-        content.append({"type": "text", "text": reply.text})
+    if reply.said:
+        content.append({"type": "text", "text": reply.said})
     for call in reply.tool_calls:
         made = {"id": call.id, "name": call.name, "input": _input(call.arguments)}
         content.append({"type": "tool_use", **made})

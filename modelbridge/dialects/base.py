@@ -125,7 +125,10 @@ class UpstreamDialect(Protocol):
         """
 
     def read_reply(self, body: JSONDict) -> Reply:
-        """The canonical reply. Raises UpstreamError if the body is not one."""
+        """The canonical reply. Raises UpstreamError if the body is not one.
+
+        An answer that failed, but was counted, may come with its `error` and its usage.
+        """
 
     def read_stream(self) -> StreamReader:
         """A reader for one stream."""

@@ -52,7 +52,11 @@ _MOST = 2**53
 
 
 def read_reply(body: JSONDict) -> Reply:
-    """The canonical reply: its first candidate. Raises UpstreamError if the body is not a reply."""
+    """The canonical reply: its first candidate.
+
+    One that cannot be shown has its `error` beside the usage, which is billed. Raises UpstreamError
+    if the body is not a reply, or such a one without usage.
+    """
     if isinstance(body, dict) and body.get("error") is not None:
         raise failure_of(body)
     try:
@@ -64,7 +68,7 @@ def read_reply(body: JSONDict) -> Reply:
             "The upstream answered with something that is no reply of Gemini's.",
             may_have_billed=True,
         ) from None
-    if reply.error is not None:
+    if reply.error is not None and reply.usage is None:
         raise reply.error
     return reply
 

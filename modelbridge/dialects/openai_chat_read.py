@@ -166,7 +166,7 @@ class ChatReader:
         refusal = part.get("refusal")
         if isinstance(refusal, str) and refusal:
             self._refused = True
-            yield TextDelta(refusal)
+            yield TextDelta(refusal, refusal=True)
         calls = part.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
             if isinstance(call, dict) and isinstance(call.get("function"), dict):

@@ -32,8 +32,8 @@ def write_reply(reply: Reply, head: ReplyHead) -> JSONDict:
     """The chat completion that says this reply."""
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": None if reply.tool_calls and not reply.text else reply.text,
-        "refusal": None,
+        "content": reply.text or (None if reply.tool_calls or reply.refusal else ""),
+        "refusal": reply.refusal or None,
     }
     if reply.reasoning:
         message["reasoning_content"] = reply.reasoning
@@ -52,7 +52,7 @@ def write_reply(reply: Reply, head: ReplyHead) -> JSONDict:
         "index": 0,
         "message": message,
         "logprobs": None,
-        "finish_reason": reply.finish_reason or "stop",
+        "finish_reason": _reason(reply.finish_reason or "stop", refused=bool(reply.refusal)),
     }
     body = {**_head(head, "chat.completion"), "choices": [choice]}
     if reply.usage is not None:
@@ -74,6 +74,7 @@ class ChatWriter:
         "_head",
         "_include_usage",
         "_left",
+        "_refused",
         "_right",
         "_started",
         "_thought",
@@ -86,7 +87,7 @@ class ChatWriter:
         common = {**self._head, "usage": None} if include_usage else self._head
         self._left = b"data: " + jsonio.dumps(common)[:-1] + b',"choices":[{"index":0,"delta":'
         self._right = b',"logprobs":null,"finish_reason":null}]}\n\n'
-        self._started = self._failed = False
+        self._started = self._failed = self._refused = False
         self._thought = ""
         self._argumentless: set[int] = set()
 
@@ -115,8 +116,9 @@ class ChatWriter:
 
     def _write(self, event: StreamEvent) -> bytes:
         match event:
-            case TextDelta(text):
-                return self._chunk({"content": text}) if text else b""
+            case TextDelta(text, refusal):
+                self._refused = self._refused or refusal
+                return self._chunk({"refusal" if refusal else "content": text}) if text else b""
             case ReasoningDelta():
                 return self._write_thinking(event)
             case ToolCallStart(index, id_, name):
@@ -158,8 +160,14 @@ class ChatWriter:
     def _write_finish(self, reason: str) -> bytes:
         """A call without arguments gets `{}` first: clients read the arguments as JSON."""
         empty = b"".join(self._write_arguments(index, "{}") for index in sorted(self._argumentless))
-        right = b',"logprobs":null,"finish_reason":"' + reason.encode() + b'"}]}\n\n'
+        told = _reason(reason, refused=self._refused)
+        right = b',"logprobs":null,"finish_reason":"' + told.encode() + b'"}]}\n\n'
         return empty + self._left + b"{}" + right
+
+
+def _reason(reason: str, *, refused: bool) -> str:
+    """A model that refuses in words has stopped by itself: the words stand in `refusal`."""
+    return "stop" if refused and reason == "content_filter" else reason
 
 
 def _head(head: ReplyHead, kind: str) -> JSONDict:

@@ -27,7 +27,7 @@ _REASONS = ("stop", "length", "content_filter")
 
 def write_reply(reply: Reply, head: ReplyHead) -> JSONDict:
     """The text completion that says this reply; thinking has no place in it."""
-    body = {**_head(head), "choices": [_choice(reply.text, reply.finish_reason or "stop")]}
+    body = {**_head(head), "choices": [_choice(reply.said, reply.finish_reason or "stop")]}
     if reply.usage is not None:
         body["usage"] = write_usage(reply.usage)
     return body

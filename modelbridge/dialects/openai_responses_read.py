@@ -125,8 +125,9 @@ class ResponseReader:
 
     def _read_delta(self, kind: object, place: object, delta: str) -> Iterator[StreamEvent]:
         if kind in _TEXTS:
-            self._refused = self._refused or kind == "response.refusal.delta"
-            yield TextDelta(delta)
+            is_refusal = kind == "response.refusal.delta"
+            self._refused = self._refused or is_refusal
+            yield TextDelta(delta, is_refusal)
         elif kind in _THOUGHTS:
             yield ReasoningDelta(delta)
         elif kind == "response.function_call_arguments.delta" and place in self._calls:
@@ -165,7 +166,7 @@ class ResponseReader:
                 continue
             if refusal := _string(part, "refusal"):
                 self._refused = True
-                yield TextDelta(refusal)
+                yield TextDelta(refusal, refusal=True)
             elif text := _string(part, "text"):
                 yield TextDelta(text)
 

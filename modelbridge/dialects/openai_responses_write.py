@@ -37,19 +37,27 @@ def write_reply(reply: Reply, head: ReplyHead) -> JSONDict:
         item = output.begin("reasoning")
         item.pieces.append(block.get("thinking", ""))
         item.seal = _seal_of(block)
-    if reply.text or not (reply.tool_calls or output.items):
+    if reply.text or not (reply.tool_calls or output.items or reply.refusal):
         output.begin("message").pieces.append(reply.text)
+    if reply.refusal:
+        output.begin("refusal").pieces.append(reply.refusal)
     for call in reply.tool_calls:
         item = output.begin("function_call", call_id=call.id, name=call.name)
         item.pieces.append(call.arguments)
     usage = write_usage(reply.usage) if reply.usage is not None else None
-    return output.response(_INCOMPLETE.get(reply.finish_reason or ""), usage)
+    return output.response(_incomplete(reply.finish_reason or "", bool(reply.refusal)), usage)
 
 
 def write_stream(head: ReplyHead, *, include_usage: bool) -> "ResponseWriter":
     """A writer for one stream; clients of this format always see the usage."""
     del include_usage
     return ResponseWriter(head)
+
+
+def _incomplete(reason: str, refused: bool) -> str | None:
+    """Why the response is incomplete; a refusal in words is a complete one."""
+    found = _INCOMPLETE.get(reason)
+    return None if refused and found == "content_filter" else found
 
 
 def _seal_of(block: dict[str, str]) -> JSONDict:
@@ -60,7 +68,7 @@ def _seal_of(block: dict[str, str]) -> JSONDict:
 
 @dataclass(slots=True)
 class _Item:
-    """An item of the output, under way or done."""
+    """An item of the output, under way or done. A `refusal` is a message of another kind."""
 
     kind: str
     id: str
@@ -79,7 +87,8 @@ class _Item:
 
     def told(self, status: str) -> JSONDict:
         """The item as it stands."""
-        item: JSONDict = {"id": self.id, "type": self.kind}
+        kind = "message" if self.kind == "refusal" else self.kind
+        item: JSONDict = {"id": self.id, "type": kind}
         if self.kind == "reasoning":
             return item | {"summary": [self.part()] if self.text else []} | self.seal
         item["status"] = status
@@ -93,6 +102,8 @@ class _Item:
         said = self.text if text is None else text
         if self.kind == "reasoning":
             return {"type": "summary_text", "text": said}
+        if self.kind == "refusal":
+            return {"type": "refusal", "refusal": said}
         return {"type": "output_text", "text": said, "annotations": [], "logprobs": []}
 
 
@@ -108,7 +119,7 @@ class _Output:
 
     def begin(self, kind: str, *, call_id: str = "", name: str = "") -> _Item:
         """A new item."""
-        prefix = {"message": "msg", "reasoning": "rs", "function_call": "fc"}[kind]
+        prefix = {"reasoning": "rs", "function_call": "fc"}.get(kind, "msg")
         place = len(self.items)
         id_ = f"{prefix}_{self._head.id.removeprefix('chatcmpl-')}_{place}"
         named = self._namespaces.get(name) or {"name": name}
@@ -138,7 +149,16 @@ class ResponseWriter:
     upstreams may tell several of them by turns.
     """
 
-    __slots__ = ("_calls", "_failed", "_head", "_incomplete", "_number", "_open", "_output")
+    __slots__ = (
+        "_calls",
+        "_failed",
+        "_head",
+        "_incomplete",
+        "_number",
+        "_open",
+        "_output",
+        "_refused",
+    )
 
     def __init__(self, head: ReplyHead) -> None:
         self._head = head
@@ -147,7 +167,7 @@ class ResponseWriter:
         self._open: _Item | None = None  # a thought or a text
         self._incomplete: str | None = None
         self._number = 0  # the next event's
-        self._failed = False
+        self._failed = self._refused = False
 
     def write(self, event: StreamEvent) -> bytes:
         """The events that say this one; the usage is for `end`."""
@@ -189,12 +209,8 @@ class ResponseWriter:
 
     def _write(self, event: StreamEvent) -> bytes:
         match event:
-            case TextDelta(text) if text:
-                out, item = self._begin("message")
-                place = {"item_id": item.id, "output_index": item.place, "content_index": 0}
-                item.pieces.append(text)
-                kind = "response.output_text.delta"
-                return out + self._event(kind, **place, delta=text, logprobs=[])
+            case TextDelta(text, refusal) if text:
+                return self._say(text, refusal)
             case ReasoningDelta():
                 return self._think(event)
             case ToolCallStart(_, id_, name):
@@ -206,8 +222,18 @@ class ResponseWriter:
                 place = {"item_id": item.id, "output_index": item.place}
                 return self._event(kind, **place, delta=arguments)
             case Finish(reason):
-                self._incomplete = _INCOMPLETE.get(reason)
+                self._incomplete = _incomplete(reason, self._refused)
         return b""
+
+    def _say(self, text: str, refusal: bool) -> bytes:
+        out, item = self._begin("refusal" if refusal else "message")
+        place = {"item_id": item.id, "output_index": item.place, "content_index": 0}
+        item.pieces.append(text)
+        if not refusal:
+            kind = "response.output_text.delta"
+            return out + self._event(kind, **place, delta=text, logprobs=[])
+        self._refused = True
+        return out + self._event("response.refusal.delta", **place, delta=text)
 
     # Items
 
@@ -237,6 +263,9 @@ class ResponseWriter:
         if item.kind == "reasoning":
             kind = "response.reasoning_summary_text.done"
             out = self._event(kind, **place, summary_index=0, text=item.text)
+        elif item.kind == "refusal":
+            kind = "response.refusal.done"
+            out = self._event(kind, **place, content_index=0, refusal=item.text)
         else:
             kind = "response.output_text.done"
             out = self._event(kind, **place, content_index=0, text=item.text, logprobs=[])

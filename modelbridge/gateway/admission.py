@@ -35,6 +35,7 @@ from modelbridge.money import (
     format_amount,
 )
 from modelbridge.store.statements import Cursor
+from modelbridge.wire.chat import maximum_named
 from modelbridge.wire.target import KindName
 
 LEAST_TOKENS = 16
@@ -126,6 +127,7 @@ def admit(gateway: Gateway, call: Call, request: Any) -> Charge:
     catalog, kind = gateway.catalog.at(call.caller.catalog_version), kinds.of(call)
     offered = choose_for(kind, catalog, call.caller, call.model)
     quote = quote_for(catalog, spoken_in(offered, call.front.NAME), request, kind)
+    quote = replace(quote, asked_as=maximum_named(call.body))
     until = clock.monotonic() + gateway.settings.budget_wait_seconds
     while True:
         try:
@@ -144,7 +146,8 @@ def admit(gateway: Gateway, call: Call, request: Any) -> Charge:
 class Quote:
     """What a request can cost at each of its targets, as a function of its output cap.
 
-    `flats` are (input bound, flat dearest price) of each offer. `asked`: the client's maximum.
+    `flats` are (input bound, flat dearest price) of each offer. `asked`: the client's maximum, and
+    `asked_as` the field in which the client named it.
     `room`: output tokens that the context window surely leaves.
     """
 
@@ -157,6 +160,7 @@ class Quote:
     most_output: int
     room: int
     input_bytes: int
+    asked_as: str = ""
 
     def nanos(self, output_cap: int) -> int:
         """The quote in nano-AUD: the dearest target's."""
@@ -205,8 +209,9 @@ class Quote:
         raise MaxTokensUnaffordable(
             f"A maximum of {asked} output tokens could cost AUD {format_amount(needed)}, but "
             f"{_purse_words(funds)} leaves AUD {format_amount(funds.if_freed)}: at most "
-            f"{affordable} tokens are affordable. Lower max_completion_tokens, or leave it out.",
-            param="max_completion_tokens",
+            f"{affordable} tokens are affordable. Lower {self.asked_as}, or leave it out where the "
+            "format lets you.",
+            param=self.asked_as,
         )
 
     def _refusal(self, funds: Funds) -> BridgeError:

@@ -18,7 +18,7 @@ from modelbridge.errors import UpstreamError
 from modelbridge.gateway import practice
 from modelbridge.gateway.admission import admit
 from modelbridge.gateway.call import Answer, Call
-from modelbridge.gateway.charge import Charge
+from modelbridge.gateway.charge import Charge, finish_of
 from modelbridge.gateway.relay import WholeRelay, open_relay, open_whole
 from modelbridge.gateway.sending import Sent, send
 from modelbridge.gateway.services import Gateway
@@ -79,11 +79,16 @@ def _read(gateway: Gateway, call: Call) -> Any:
 
 
 def _settle_whole(charge: Charge, relay: WholeRelay) -> None:
+    """The call is posted. Raises the error of an answer that failed, but has its price."""
     meter = relay.meter
+    finish = finish_of(meter.error)
     if meter.usage is not None:
-        charge.settle(meter.usage, "reported")
+        charge.settle(meter.usage, "reported", finish=finish, error=meter.error)
     else:
-        charge.settle(charge.estimate(None, meter.output_bytes), "estimated")
+        usage = charge.estimate(None, meter.output_bytes)
+        charge.settle(usage, "estimated", finish=finish, error=meter.error)
+    if meter.error is not None:
+        raise meter.error
 
 
 def _refuse_plain_answer(sent: Sent) -> None:

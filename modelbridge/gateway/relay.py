@@ -194,7 +194,10 @@ class Translation:
         self._writer = front.write_stream(head, include_usage=include_usage)
 
     def whole(self, body: bytes) -> bytes:
-        """The reply, written in the client's format."""
+        """The reply in the client's format; only `meter.error` if it failed and was billed.
+
+        Raises UpstreamError if it failed and nobody knows what it cost.
+        """
         try:
             parsed = loads(body)
         except ValueError:
@@ -202,13 +205,14 @@ class Translation:
         if not isinstance(parsed, dict):
             raise _not_a_reply()
         reply = self._dialect.read_reply(parsed)
-        if reply.error:
+        if reply.error and reply.usage is None:
             raise reply.error
         meter = self.meter
+        meter.error = reply.error
         meter.usage, meter.final = reply.usage, reply.usage is not None
         meter.output_bytes = _text_bytes(reply)
         meter.finished = meter.done = True
-        return dumps(self._front.write_reply(reply, self._head))
+        return b"" if reply.error else dumps(self._front.write_reply(reply, self._head))
 
     def frame(self, frame: Frame) -> bytes:
         """The events of this frame, in the client's format."""
@@ -248,7 +252,7 @@ class Translation:
 
 def _text_bytes(reply: Reply) -> int:
     arguments = sum(len(call.name + call.arguments) for call in reply.tool_calls)
-    return len(reply.text.encode()) + len(reply.reasoning.encode()) + arguments
+    return len(reply.said.encode()) + len(reply.reasoning.encode()) + arguments
 
 
 def _not_a_reply() -> UpstreamError:

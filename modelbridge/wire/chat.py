@@ -70,6 +70,14 @@ def wants_usage(request: ChatRequest) -> bool:
     return bool((request.get("stream_options") or {}).get("include_usage"))
 
 
+MAXIMA = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+
+
+def maximum_named(body: dict[str, Any]) -> str:
+    """The field in which a client's body, in whatever format, names its maximum of output."""
+    return next((name for name in MAXIMA if body.get(name) is not None), MAXIMA[0])
+
+
 def asked_maximum(request: ChatRequest) -> int | None:
     """The most output tokens that the client named, or None."""
     maximum = request.get("max_completion_tokens")

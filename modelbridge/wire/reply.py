@@ -16,9 +16,10 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 @dataclass(slots=True)
 class TextDelta:
-    """A piece of the answer."""
+    """A piece of the answer; `refusal`: of the words that stand in the place of one."""
 
     text: str
+    refusal: bool = False
 
 
 @dataclass(slots=True)
@@ -91,15 +92,24 @@ class ToolCallMade:
 
 @dataclass(slots=True)
 class Reply:
-    """A complete answer with one choice. `thinking` are Anthropic's blocks, for a round trip."""
+    """A complete answer with one choice. `thinking` are Anthropic's blocks, for a round trip.
+
+    `refusal`: what it said instead of an answer, where the format tells the two apart.
+    """
 
     text: str = ""
+    refusal: str = ""
     reasoning: str = ""
     thinking: list[dict[str, str]] = field(default_factory=list)
     tool_calls: list[ToolCallMade] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: BridgeError | None = None
+
+    @property
+    def said(self) -> str:
+        """Text and refusal, for formats that know no difference."""
+        return self.text + self.refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +129,14 @@ def fold(events: Iterable[StreamEvent]) -> Reply:
     """The reply that a stream adds up to; its pieces are joined once, however many they are."""
     reply = Reply()
     texts: list[str] = []
+    refusals: list[str] = []
     thoughts: list[str] = []
     blocks: list[_Block] = []
     arguments: list[list[str]] = []
     for event in events:
         match event:
-            case TextDelta(text):
-                texts.append(text)
+            case TextDelta(text, refusal):
+                (refusals if refusal else texts).append(text)
             case ReasoningDelta(text):
                 thoughts.append(text)
                 _fold_thinking(blocks, event)
@@ -141,6 +152,7 @@ def fold(events: Iterable[StreamEvent]) -> Reply:
             case StreamFailed(error):
                 reply.error = error
     reply.text, reply.reasoning = "".join(texts), "".join(thoughts)
+    reply.refusal = "".join(refusals)
     reply.thinking = [block.told() for block in blocks]
     for call, pieces in zip(reply.tool_calls, arguments, strict=True):
         call.arguments = "".join(pieces)
