@@ -86,7 +86,7 @@ def test_a_maximum_that_is_not_affordable(alice: Person) -> None:
     for field in ("max_tokens", "max_completion_tokens"):
         answer = chat(key, model="gpt-exact", **{field: 101})
         told = (429, "insufficient_quota", "max_tokens_unaffordable")
-        message = expect(answer, told, param="max_completion_tokens", retry="false")
+        message = expect(answer, told, param=field, retry="false")
         assert "at most 100 tokens" in message
 
 

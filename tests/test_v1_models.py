@@ -212,3 +212,11 @@ def test_an_endpoint_that_has_no_price_is_named(bridge: TestBridge, key: Key) ->
         assert "embeddings" in error["message"]
     wrong = estimate(key, {"model": "gpt-test", "input": "a"}, "/embeddings")
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "model")
+
+
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent?alt=sse"])
+def test_geminis_own_format_is_refused_with_a_way_out(bridge: TestBridge, method: str) -> None:
+    url = f"{bridge.url}/v1/models/gemini-2.5-flash:{method}"
+    answer = requests.post(url, json={}, timeout=30)
+    assert answer.status_code == 404
+    assert "/v1/chat/completions" in answer.json()["error"]["message"]
