@@ -78,17 +78,21 @@ class Face(Protocol):
         """The error as a frame, for when the head has gone out; no end mark follows it."""
 
 
-class Plain(Face, Protocol):
-    """An endpoint that is asked and answered in one piece, in one format on both sides.
-
-    What it answers is not said in tokens (vectors today; pictures, sound or scores are alike).
-    """
+class PlainUpstream(Protocol):
+    """How an upstream is asked for what is answered in one piece, and not said in tokens."""
 
     def build_request(self, request: Any, target: Target, max_output: int) -> WireRequest:
         """The upstream's request. Raises UnsupportedParameter for what would change the meaning."""
 
     def read_answer(self, payload: bytes, request: Any) -> tuple[bytes, Usage | None]:
         """The client's body, and the usage if it was told. Raises UpstreamError: no answer."""
+
+
+class Plain(Face, PlainUpstream, Protocol):
+    """An endpoint that is asked and answered in one piece, and the upstreams that speak it, too.
+
+    What it answers is not said in tokens (vectors today; pictures, sound or scores are alike).
+    """
 
 
 class Front(Face, Protocol):

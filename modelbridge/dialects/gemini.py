@@ -33,7 +33,15 @@ from modelbridge.jsonio import JSONDict
 from modelbridge.wire.chat import ChatRequest
 from modelbridge.wire.target import Target, WireRequest
 
-__all__ = ["NAME", "build_request", "read_error", "read_reply", "read_stream"]
+__all__ = [
+    "NAME",
+    "build_request",
+    "path_of",
+    "read_error",
+    "read_reply",
+    "read_stream",
+    "resource_of",
+]
 
 NAME = "gemini"
 VERSION_PATH = "/v1beta"
@@ -98,16 +106,19 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
         body["systemInstruction"] = {"parts": turns.system}
     body |= build_tools(request, dropped)
     body["generationConfig"] = config
-    path = _path(target, stream=bool(request.get("stream")))
-    return WireRequest(path, body, dropped=spelled(dropped))
+    method = "streamGenerateContent?alt=sse" if request.get("stream") else "generateContent"
+    return WireRequest(path_of(target, method), body, dropped=spelled(dropped))
 
 
-def _path(target: Target, *, stream: bool) -> str:
-    """The model is in the address, quoted; a name with a slash is a whole resource's."""
+def resource_of(target: Target) -> str:
+    """The model's full name; one with a slash is a whole resource's already."""
+    return target.model if "/" in target.model else f"models/{target.model}"
+
+
+def path_of(target: Target, method: str) -> str:
+    """Where that method of the model is: the model is in the address, quoted."""
     prefix = target.quirks.paths.get(NAME, VERSION_PATH)
-    resource = target.model if "/" in target.model else f"models/{target.model}"
-    method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-    return f"{prefix}/{quote(resource, safe='/')}:{method}"
+    return f"{prefix}/{quote(resource_of(target), safe='/')}:{method}"
 
 
 def _anthropics_effort(own: object, dropped: list[str]) -> Any:

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from modelbridge.dialects import (
     anthropic_messages,
     gemini,
+    gemini_embeddings,
     openai_chat,
     openai_completions,
     openai_embeddings,
     openai_responses,
 )
-from modelbridge.dialects.base import Front, Plain, UpstreamDialect
+from modelbridge.dialects.base import Front, Plain, PlainUpstream, UpstreamDialect
 from modelbridge.jsonio import JSONDict
 from modelbridge.wire.reply import Reply
 
@@ -21,6 +22,8 @@ FRONTS: dict[str, Front] = {
     openai_completions.NAME: openai_completions,
 }
 PLAINS: dict[str, Plain] = {openai_embeddings.NAME: openai_embeddings}
+# Upstreams that have embeddings in a format of their own, by their dialect.
+EMBEDDINGS: dict[str, PlainUpstream] = {gemini.NAME: gemini_embeddings}
 UPSTREAM_DIALECTS: dict[str, UpstreamDialect] = {
     openai_chat.NAME: openai_chat,
     anthropic_messages.NAME: anthropic_messages,

@@ -11,6 +11,7 @@ from typing import Any
 
 from modelbridge.dialects import openai_completions, openai_embeddings
 from modelbridge.dialects.openai_completions_request import is_native
+from modelbridge.dialects.registry import EMBEDDINGS as OWN_EMBEDDINGS
 from modelbridge.dialects.registry import UPSTREAM_DIALECTS
 from modelbridge.gateway import bounds
 from modelbridge.gateway.bounds import Size
@@ -63,6 +64,11 @@ def _completions_format(target: Target) -> str:
     return openai_completions.NAME if is_native(target) else target.dialect
 
 
+def _build_embeddings(request: Any, target: Target, max_output: int) -> WireRequest:
+    spoken = OWN_EMBEDDINGS.get(target.dialect, openai_embeddings)
+    return spoken.build_request(request, target, max_output)
+
+
 def _measure_embeddings(request: EmbeddingRequest) -> Size:
     rest = {name: value for name, value in request.items() if name != "input"}
     return bounds.measure_texts(each_input(request), rest)
@@ -92,7 +98,7 @@ EMBEDDINGS = Kind(
     measure=_measure_embeddings,
     choices=lambda request: 1,
     asked_maximum=lambda request: 0,
-    build_request=openai_embeddings.build_request,
+    build_request=_build_embeddings,
     format_at=lambda target: openai_embeddings.NAME,
 )
 KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (CHAT, COMPLETIONS, EMBEDDINGS)}

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from modelbridge.dialects.base import Front, Plain, UpstreamDialect
-from modelbridge.dialects.registry import PLAINS, READERS, UPSTREAM_DIALECTS
+from modelbridge.dialects.base import Front, PlainUpstream, UpstreamDialect
+from modelbridge.dialects.registry import EMBEDDINGS, PLAINS, READERS, UPSTREAM_DIALECTS
 from modelbridge.errors import BridgeError, UpstreamError
 from modelbridge.gateway import kinds
 from modelbridge.gateway.call import Call
@@ -78,7 +78,9 @@ class Relay(WholeRelay, Protocol):
 def open_whole(call: Call, request: Any, target: Target) -> WholeRelay:
     """The way back of an answer in one piece."""
     plain = PLAINS.get(call.front.NAME)
-    return PlainRelay(plain, request) if plain else open_relay(call, request, target)
+    if plain is None:
+        return open_relay(call, request, target)
+    return PlainRelay(EMBEDDINGS.get(target.dialect, plain), request)
 
 
 def open_relay(call: Call, request: Any, target: Target) -> Relay:
@@ -94,7 +96,7 @@ def open_relay(call: Call, request: Any, target: Target) -> Relay:
 class PlainRelay:
     """An answer that is not said in tokens: read whole, and handed on as the client asked for."""
 
-    def __init__(self, plain: Plain, request: Any) -> None:
+    def __init__(self, plain: PlainUpstream, request: Any) -> None:
         self.meter = Meter()
         self._plain, self._request = plain, request
 
