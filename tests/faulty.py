@@ -99,24 +99,27 @@ BACKGROUND = {"sweeper", "flights"}  # their looks at the database come when the
 
 def make_reading_faulty(database: Database, faulty: FaultyConnection) -> None:
     """What calls and pages read counts among the statements of `faulty`, too, and fails with it."""
-    real_reader = database._reader
+    take, give_back = database._take_reader, database._give_back
     heard = set[int]()
 
     def count(statement: str) -> None:
         if threading.current_thread().name not in BACKGROUND:
             faulty.count(statement)
 
-    @contextmanager
-    def reader() -> Iterator[tuple[Any, Engine]]:
-        with real_reader() as (connection, engine):
-            if id(engine) not in heard:
-                heard.add(id(engine))
-                event.listen(engine, "before_cursor_execute", lambda *all: count(all[2]))
-            part = FaultyConnection(connection)
-            part.count = count  # type: ignore[method-assign]
-            yield part, engine
+    def take_faulty() -> tuple[Any, Engine]:
+        connection, engine = take()
+        if id(engine) not in heard:
+            heard.add(id(engine))
+            event.listen(engine, "before_cursor_execute", lambda *all: count(all[2]))
+        part = FaultyConnection(connection)
+        part.count = count  # type: ignore[method-assign]
+        return part, engine
 
-    database._reader = reader  # type: ignore[method-assign]
+    def give_back_real(reader: tuple[Any, Engine]) -> None:
+        give_back((reader[0].real, reader[1]))
+
+    database._take_reader = take_faulty  # type: ignore[method-assign]
+    database._give_back = give_back_real  # type: ignore[method-assign]
 
 
 @contextmanager
