@@ -274,7 +274,9 @@ def _postings_twice(session: Session) -> Iterator[str]:
 def _attempts(session: Session) -> Iterator[str]:
     """Every hold has a try at an upstream on record."""
     for hold_id in session.scalars(
-        select(Hold.id).where(~exists().where(Attempt.hold_id == Hold.id))
+        select(Hold.id).where(
+            ~exists().where(Attempt.call_id == Hold.call_id, Attempt.hold_id == Hold.id)
+        )
     ):
         yield f"{hold_id}: held without an attempt"
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import Engine
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-HEAD = "0003"
+HEAD = "0004"
 
 
 class SchemaError(RuntimeError):

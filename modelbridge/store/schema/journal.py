@@ -91,7 +91,7 @@ class Attempt(Base):
 
     call_id: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
-    hold_id: Mapped[str] = mapped_column(ForeignKey("holds.id"), index=True)
+    hold_id: Mapped[str] = mapped_column(ForeignKey("holds.id"))
     upstream_id: Mapped[str]
     upstream_model: Mapped[str]
     price_version: Mapped[str] = mapped_column(ForeignKey("price_versions.id"))

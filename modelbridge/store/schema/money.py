@@ -67,6 +67,11 @@ class BalanceTransaction(Base):
         ),
         Index("ix_balance_transactions_key_id_admitted_at", "key_id", "admitted_at"),
         Index("ix_balance_transactions_account_id_admitted_at", "account_id", "admitted_at"),
+        Index(
+            "ix_balance_transactions_refunds",
+            "refunds_id",
+            sqlite_where=text("refunds_id IS NOT NULL"),
+        ),
     )
 
     sequence: Mapped[int] = mapped_column(
@@ -81,9 +86,7 @@ class BalanceTransaction(Base):
     hold_id: Mapped[str | None] = mapped_column(ForeignKey("holds.id"), unique=True)
     key_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
     admitted_at: Mapped[datetime | None]
-    refunds_id: Mapped[str | None] = mapped_column(
-        ForeignKey("balance_transactions.id"), index=True
-    )
+    refunds_id: Mapped[str | None] = mapped_column(ForeignKey("balance_transactions.id"))
     reference: Mapped[str | None] = mapped_column(unique=True)
     note: Mapped[str] = mapped_column(default="")
     actor_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"))
@@ -105,13 +108,12 @@ class Hold(Base):
         ),
         Index("ix_holds_open", "state", "owner", sqlite_where=text("state IN ('held', 'unknown')")),
         Index("ix_holds_flagged", "admitted_at", sqlite_where=text("flagged = 1")),
-        Index("ix_holds_account_id_state", "account_id", "state"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     call_id: Mapped[str] = mapped_column(unique=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
-    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"), index=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
     user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"))
     endpoint: Mapped[str]
     model: Mapped[str]
