@@ -24,7 +24,7 @@ from modelbridge.dashboard.docs.pages import TITLES
 from modelbridge.store.tables import User
 
 ROOT = Path(__file__).resolve().parents[1]
-NODE_MODULES = Path(os.environ.get("NODE_PATH", ROOT / "build" / "node" / "node_modules"))
+NODE_MODULES = Path(os.environ.get("NODE_PATH", ROOT / "build/clients/node/node_modules"))
 NODE = shutil.which("node") if (NODE_MODULES / "openai").is_dir() else None
 PLACEHOLDER = "mb_live_…"
 _EXAMPLE = re.compile(
@@ -156,7 +156,7 @@ def test_the_example_runs_as_it_stands(
     if example is None:
         pytest.skip("this bridge does not speak Anthropic's format, and its page does not say so")
     if example.language == "node" and NODE is None:
-        pytest.skip("not installed: npm install --prefix build/node openai")
+        pytest.skip("OpenAI's SDK for Node is not installed; see `make clients`")
     key = module_bridge.key(account_id=None, user_id=None, test=True)
     done = example.run(f"{module_bridge.url}/v1", key.secret, tmp_path)
     assert done.returncode == 0, done.stderr
