@@ -35,7 +35,7 @@ from modelbridge.money import (
     format_amount,
 )
 from modelbridge.store.statements import Cursor
-from modelbridge.wire.chat import maximum_named
+from modelbridge.wire.chat import MAXIMA, maximum_named
 from modelbridge.wire.target import KindName
 
 LEAST_TOKENS = 16
@@ -160,7 +160,7 @@ class Quote:
     most_output: int
     room: int
     input_bytes: int
-    asked_as: str = ""
+    asked_as: str = MAXIMA[0]
 
     def nanos(self, output_cap: int) -> int:
         """The quote in nano-AUD: the dearest target's."""
