@@ -142,6 +142,11 @@ KINDS: dict[str, tuple[type, str, list[Fault]]] = {
         "sendall",
         [_RESET, _PIPE, _LATE, _BAD_TLS, cut_short(errno.ECONNRESET)],
     ),
+    "TLS recv": (
+        ssl.SSLSocket,
+        "recv",
+        [_RESET, _LATE, _BAD_TLS, _named("ends", lambda *_: b""), _named("one byte", _one_byte_in)],
+    ),
     "TLS recv_into": (
         ssl.SSLSocket,
         "recv_into",
