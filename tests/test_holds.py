@@ -23,6 +23,7 @@ from modelbridge.errors import (
 from modelbridge.ledger import holds
 from modelbridge.ledger.holds import Funds, HoldRequest, Purse
 from modelbridge.ledger.windows import window_end, window_start
+from modelbridge.money import MAX_NANOS
 from modelbridge.store.statements import Cursor
 from modelbridge.store.tables import BalanceTransaction, Hold, Shortfall
 
@@ -212,6 +213,19 @@ def test_a_hold_may_be_of_nothing_and_of_all_there_is(world: World, amount: int)
     key = world.key()
     assert place(world, key, amount * everything) == amount * everything
     assert world.account.available_nanos == (1 - amount) * everything
+
+
+@pytest.mark.parametrize("amount", [-1, MAX_NANOS + 1])
+def test_a_hold_of_what_no_integer_of_the_database_says_is_a_mistake_of_ours(
+    world: World, amount: int
+) -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        place(world, world.key(), amount)
+
+
+def test_the_largest_hold_that_can_be_said_is_only_too_dear(world: World) -> None:
+    with pytest.raises(BudgetInFlight):
+        place(world, world.key(), MAX_NANOS)
 
 
 # Who pays

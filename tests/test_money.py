@@ -1,5 +1,7 @@
 """Money: whole numbers, rounded up once, and a quote that no call within its bounds exceeds."""
 
+import sqlite3
+from contextlib import closing
 from decimal import ROUND_CEILING, Decimal, localcontext
 from fractions import Fraction
 from math import ceil
@@ -229,6 +231,12 @@ def test_zeros_at_the_end_change_nothing(value: Decimal, zeros: int) -> None:
     found = parse_amount(f" {written}{'0' * zeros} ")
     assert type(found) is int
     assert found == nanos
+
+
+def test_the_largest_amount_is_the_largest_integer_of_the_database() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        ask = "SELECT typeof(?), typeof(? + 1)"  # what is larger becomes a float, and inexact
+        assert connection.execute(ask, [MAX_NANOS] * 2).fetchone() == ("integer", "real")
 
 
 def test_amounts_are_written_with_the_digits_that_they_need() -> None:

@@ -367,6 +367,20 @@ def test_a_new_window_keeps_a_row_for_now_and_for_every_running_call(
         assert [tuple(row)[1:] for row in rows] == [(22 * world.TOKEN, 0), (2 * world.TOKEN, 0)]
 
 
+def test_a_new_window_of_a_key_counts_its_own_calls_and_no_others(world: World) -> None:
+    mine, other = world.key(), world.key()
+    for key in (mine, other):
+        world.limit("key", key, 100, "day")
+    running = [world.admit(mine, 10), world.admit(other, 20)]
+    world.spend(other, 5)
+    before = world.sql("SELECT * FROM spending WHERE subject_id = ?", [other])
+    world.limit("key", mine, 100, "week")
+    assert (world.spent(mine), world.held(mine)) == (0, 10 * world.TOKEN)
+    assert world.sql("SELECT * FROM spending WHERE subject_id = ?", [other]) == before
+    for charge in running:
+        charge.settle(world.usage(1), "reported")
+
+
 def test_a_limit_may_be_nothing_and_half_of_all_that_fits(world: World) -> None:
     key = world.key()
     most = (2**63 - 1) // 2
