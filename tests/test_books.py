@@ -123,6 +123,9 @@ def test_neighbours_books_are_told_apart_by_account_by_key_and_by_month(tmp_path
                 world.admit(world.key(account), 7)  # nothing spent with this one yet
         with time_machine.travel(months[1], tick=False):
             assert world.problems() == []
+            for whose in ("account", "key"):  # what was spent and held in it is told apart, too
+                world.limit(whose, key, 30_000, "day")
+                assert world.problems() == []
 
 
 # What the statements below may name in braces.
