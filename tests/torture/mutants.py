@@ -30,7 +30,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "gateway.bounds": ("test_bounds.py",),
     "catalog.prices": ("test_prices.py",),
     "ledger.windows": ("test_windows.py",),
-    "ledger.limits": ("test_windows.py",),
+    "ledger.limits": ("test_windows.py", "test_books.py"),
     "ledger.postings": ("test_books.py",),
     "ledger.history": ("test_history.py",),
     "ledger.accounts": LEDGER,
