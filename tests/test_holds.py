@@ -171,6 +171,10 @@ QUICKER = {
     "the key expires next": ("UPDATE api_keys SET expires_at = {NOW} + 1", True),
     "the key's window is gone": ("DELETE FROM spending WHERE subject_id LIKE 'key%'", True),
     "the account's window is gone": ("DELETE FROM spending WHERE subject_id LIKE 'acct%'", True),
+    "the key's window is gone and its limit lowered": (
+        "UPDATE api_keys SET limit_nanos = 99; DELETE FROM spending WHERE subject_id LIKE 'key%'",
+        False,
+    ),
 }
 
 

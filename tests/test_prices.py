@@ -577,3 +577,7 @@ def test_what_a_price_is_for_and_where_it_is_from_is_part_of_its_version() -> No
     }
     assert len(versions) == 4
     assert all(re.fullmatch("pv_[0-9a-f]{24}", version) for version in versions)
+
+
+def test_the_package_is_at_least_as_old_as_its_files() -> None:
+    assert datetime(2024, 1, 1, tzinfo=UTC) < prices.package_since() <= datetime.now(UTC)
