@@ -39,7 +39,6 @@ from modelbridge.upstream.health import Health
 from modelbridge.v1 import health
 from modelbridge.v1.errors import http_error_response
 
-_CALLS = v1.NAME
 _upstreams = table(Upstream)
 _SEALED = Statement(
     select(_upstreams.c.credential).where(_upstreams.c.id == bindparam("upstream_id"))
@@ -181,11 +180,11 @@ class _App(Flask):
 
     def preprocess_request(self) -> ResponseReturnValue | None:
         """Hooks before a request are for pages; a key is asked for by the view itself."""
-        return None if request.blueprint == _CALLS else super().preprocess_request()
+        return None if request.blueprint == v1.NAME else super().preprocess_request()
 
     def process_response(self, response: Response) -> Response:
         """Of the hooks after a request only those that concern /v1 are run there."""
-        if request.blueprint == _CALLS:
+        if request.blueprint == v1.NAME:
             return v1.finish(response)
         return super().process_response(response)
 

@@ -175,11 +175,11 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
     def parse_header(self, header_plus: bytes) -> None:
         """Raises ParsingError."""
         super().parse_header(header_plus)
+        if b"transfer-encoding" not in header_plus.lower():
+            return
         names = [line.partition(b":")[0].lower() for line in header_plus.split(b"\r\n")[1:]]
         codings = names.count(b"transfer-encoding")
-        if not codings:
-            return
-        if codings > 1 or b"content-length" in names or self.version != "1.1":
+        if codings > 1 or (codings and (b"content-length" in names or self.version != "1.1")):
             raise ParsingError("Transfer-Encoding stands beside another length of the body")
 
 

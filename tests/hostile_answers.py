@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hostile_gemini import gemini_body, gemini_chunks
+from hostile_talk import JSONDict, Talk, asks_usage, data, dump, event
 
-JSONDict = dict[str, Any]
 MAXIMA = ("max_completion_tokens", "max_output_tokens", "max_tokens", "maxOutputTokens")
 
 
@@ -93,48 +93,6 @@ def make_vectors(step: JSONDict, body: JSONDict, request_bytes: int) -> Answer:
     return Answer("application/json", [dump(answer)], [0], truth)
 
 
-@dataclass
-class Talk:
-    """One answer, before it has a wire format."""
-
-    step: JSONDict
-    model: str
-    prompt_tokens: int
-    tokens: int
-    text: str
-    finish: str
-    usage_chunk: bool
-
-    @property
-    def truth(self) -> JSONDict:
-        """What was really produced."""
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.tokens,
-            **self.step["details"],
-        }
-
-    def calls(self) -> list[tuple[str, str, list[str]]]:
-        """(id, name, JSON arguments in two halves) of the tools that are called."""
-        found = []
-        for number, (name, arguments) in enumerate(self.step["calls"], 1):
-            said = json.dumps(arguments)
-            half = len(said) // 2
-            found.append((f"call_{number}", name, [said[:half], said[half:]]))
-        return found
-
-    def chunks(self) -> list[tuple[str, int]]:
-        """(text, tokens produced so far), up to where an error is to come."""
-        count = self.step["chunks"]
-        size = max(1, -(-len(self.text) // count)) if count else 0
-        found = []
-        for number in range(count):
-            piece = self.text[number * size : (number + 1) * size]
-            found.append((piece, self.tokens * (number + 1) // count))
-        broken = self.step["error_after"]
-        return found if broken is None else found[:broken]
-
-
 Frames = Callable[[Talk], list[tuple[bytes, int]]]
 Body = Callable[[Talk], JSONDict]
 
@@ -152,11 +110,6 @@ def _format(dialect: str, path: str, body: JSONDict) -> tuple[Frames, Body]:
     if path.endswith("/completions") and "prompt" in body:
         return completion_frames, completion_body
     return openai_frames, openai_body
-
-
-def asks_usage(body: JSONDict) -> bool:
-    """Whether the request wants OpenAI's usage chunk."""
-    return bool((body.get("stream_options") or {}).get("include_usage"))
 
 
 def openai_usage(talk: Talk) -> Any:
@@ -436,18 +389,3 @@ def anthropic_frames(talk: Talk) -> list[tuple[bytes, int]]:
 def gemini_frames(talk: Talk) -> list[tuple[bytes, int]]:
     """Gemini's stream: every frame is a whole reply with a piece of the text."""
     return [(data(chunk), tokens) for chunk, tokens in gemini_chunks(talk)]
-
-
-def dump(value: object) -> bytes:
-    """Compact JSON."""
-    return json.dumps(value, separators=(",", ":")).encode()
-
-
-def data(value: object) -> bytes:
-    """One frame of OpenAI's."""
-    return b"data: " + dump(value) + b"\n\n"
-
-
-def event(value: JSONDict) -> bytes:
-    """One frame of Anthropic's."""
-    return b"event: " + str(value["type"]).encode() + b"\n" + data(value)

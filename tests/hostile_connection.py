@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any
 
-from hostile_answers import Answer, JSONDict, make_answer
+from hostile_answers import Answer, make_answer
 from hostile_state import State
+from hostile_talk import JSONDict
 
 REASONS = {200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 429: "Too Many Requests"}
 REQUEST_LINE = re.compile(rb"[A-Z]+ /\S* HTTP/1\.[01]\r?\n")

@@ -4,21 +4,19 @@ Source: https://ai.google.dev/api/generate-content#v1beta.GenerateContentRespons
 """
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from hostile_answers import Talk
+from hostile_talk import JSONDict, Talk
 
-JSONDict = dict[str, Any]
 GEMINI_REASONS = {"length": "MAX_TOKENS"}
 
 
-def gemini_body(talk: "Talk") -> JSONDict:
+def gemini_body(talk: Talk) -> JSONDict:
     """Gemini's GenerateContentResponse; the last chunk of a stream is one too."""
     return _reply(talk, talk.text, ended=True)
 
 
-def gemini_chunks(talk: "Talk") -> list[tuple[JSONDict, int]]:
+def gemini_chunks(talk: Talk) -> list[tuple[JSONDict, int]]:
     """(chunk, tokens produced so far); the last has the end, the calls and the usage."""
     pieces = talk.chunks()
     if talk.step["error_after"] is not None:
@@ -34,7 +32,7 @@ def gemini_chunks(talk: "Talk") -> list[tuple[JSONDict, int]]:
     return [*found, (_reply(talk, text, ended=talk.step["done"]), talk.tokens)]
 
 
-def _reply(talk: "Talk", text: str, *, ended: bool) -> JSONDict:
+def _reply(talk: Talk, text: str, *, ended: bool) -> JSONDict:
     parts: list[JSONDict] = [{"text": text}] if text else []
     candidate: JSONDict = {"index": 0, "content": {"role": "model", "parts": parts}}
     reply: JSONDict = {"candidates": [candidate], "responseId": "hostile"}
@@ -48,7 +46,7 @@ def _reply(talk: "Talk", text: str, *, ended: bool) -> JSONDict:
     return reply
 
 
-def _usage(talk: "Talk") -> Any:
+def _usage(talk: Talk) -> Any:
     """What is reported, which need not be the truth."""
     if talk.step["usage"] != "true":
         return talk.step["usage"]

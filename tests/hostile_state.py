@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass, field
 
-from hostile_answers import JSONDict
+from hostile_talk import JSONDict
 
 DEFAULT = {
     "kind": "answer",

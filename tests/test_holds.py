@@ -76,7 +76,7 @@ def books(world: World) -> list[list[tuple[Any, ...]]]:
 def funds(world: World, key: str) -> Funds:
     def unit(cursor: Cursor) -> Funds:
         payer = holds.live_payer(cursor, key, clock.now_micros())
-        return holds.funds(payer, holds._windows(key, payer, clock.now()), cursor)
+        return holds.funds(cursor, payer, holds._windows(key, payer, clock.now()))
 
     return world.database.submit(unit)
 

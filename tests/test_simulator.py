@@ -122,7 +122,7 @@ def reads_then_writes(monkeypatch: pytest.MonkeyPatch) -> None:
         cursor = gateway.database._connection.cursor()
         payer = holds.live_payer(cursor, call.caller.key_id, clock.to_micros(now))
         windows = holds._windows(call.caller.key_id, payer, now)
-        seen = holds.funds(payer, windows, cursor)
+        seen = holds.funds(cursor, payer, windows)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(holds, "funds", lambda *_: seen)
             return place(gateway, call, quote)

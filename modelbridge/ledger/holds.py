@@ -94,7 +94,7 @@ def place(cursor: Cursor, request: HoldRequest) -> int:
     if request.idempotency:
         _refuse_repetition(cursor, request.key_id, *request.idempotency)
     key_window, account_window = windows = _windows(request.key_id, payer, now)
-    amount = request.size(funds(payer, windows, cursor))
+    amount = request.size(funds(cursor, payer, windows))
     if not 0 <= amount <= MAX_NANOS:
         raise ValueError(f"a hold of {amount} nano-AUD is out of range")
     _reserve(cursor, key_window, account_window, amount, now_micros)
@@ -133,7 +133,7 @@ def live_payer(cursor: Cursor, key_id: str, now_micros: int) -> sql.Payer:
     return payer
 
 
-def funds(payer: sql.Payer, windows: Iterable["_Window"], cursor: Cursor) -> Funds:
+def funds(cursor: Cursor, payer: sql.Payer, windows: Iterable["_Window"]) -> Funds:
     """What a call may spend now. A limit's window has its row afterwards."""
     purses = [Purse("balance", payer.balance - payer.held, payer.balance)]
     for window in windows:

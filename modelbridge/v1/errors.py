@@ -20,8 +20,8 @@ from modelbridge.errors import (
 )
 
 _MESSAGES, _MODELS = "/v1/messages", "/v1/models/"
-# What the providers' APIs have and we don't, yet, by the first words of the path.
 _GEMINIS = "enerateContent"  # how the paths of Gemini's own format end, streamed or not
+# What the providers' APIs have and we don't, yet, by the first words of the path.
 _NOT_YET = {
     "images": "Making and changing images",
     "videos": "Making videos",
@@ -146,7 +146,7 @@ def _not_offered_yet(path: str) -> str | None:
 
 
 def _meaning(error: HTTPException) -> BridgeError:
-    if _GEMINIS in request.path:
+    if error.code in (404, 405) and request.path.endswith(_GEMINIS):
         return NotFound(
             "Gemini's own format is spoken to upstreams only. Call the same model with a client of "
             "OpenAI's or Anthropic's: at /v1/chat/completions, /v1/responses or /v1/messages."

@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 from hostile import HostileUpstream, reply, stream
-from people import HELLO, flask, wait_for
+from people import flask, wait_for
 from torture.fuzz_http import fuzz
 from torture.real_bridge import RealBridge
 from torture.steady import steady
@@ -37,12 +36,6 @@ def bridge_of(folder: Path, upstream: HostileUpstream, **environ: str) -> Iterat
     finally:
         bridge.stop()
     assert bridge.problems() == []
-
-
-def call(bridge: RealBridge, **more: Any) -> requests.Response:
-    body = {"model": "gpt-test", "messages": HELLO, "max_tokens": 20} | more
-    url = f"{bridge.url}/v1/chat/completions"
-    return requests.post(url, json=body, headers=bridge.key.headers, timeout=60)
 
 
 def ready(bridge: RealBridge) -> tuple[int, list[str]]:
@@ -74,7 +67,7 @@ def test_check_46_idle_and_trickling_clients_slow_nobody_down(
         try:
             for _ in range(9):
                 begun = time.monotonic()
-                assert call(bridge).status_code == 200
+                assert bridge.call().status_code == 200
                 took.append(time.monotonic() - begun)
         finally:
             over.set()
@@ -89,9 +82,9 @@ def test_check_47_when_all_workers_are_busy_a_call_is_told_at_once_and_pages_ans
         slots = 9
         upstream.will(*[reply(gate="busy") for _ in range(slots)])
         with ThreadPoolExecutor(slots) as pool:
-            running = [pool.submit(call, bridge) for _ in range(slots)]
+            running = [pool.submit(bridge.call) for _ in range(slots)]
             upstream.wait_for(slots)
-            refused = call(bridge)
+            refused = bridge.call()
             assert refused.status_code == 503
             assert refused.json()["error"]["code"] == "overloaded"
             assert int(refused.headers["retry-after"]) >= 1
@@ -109,12 +102,12 @@ def test_check_48_sigterm_lets_streams_end_and_readiness_says_so_first(
         streams = 20
         upstream.for_model("gpt-test", stream(n_chunks=20, spacing_seconds=0.3))
         with ThreadPoolExecutor(streams) as pool:
-            running = [pool.submit(call, bridge, stream=True) for _ in range(streams)]
+            running = [pool.submit(bridge.call, stream=True) for _ in range(streams)]
             upstream.wait_for(streams)
             os.kill(bridge.pid, signal.SIGTERM)
             assert wait_for(lambda: ready(bridge) == (503, ["draining"]), 3)
             assert requests.get(f"{bridge.url}/healthz", timeout=10).status_code == 200
-            late = pool.submit(call, bridge, stream=True)  # it still takes calls
+            late = pool.submit(bridge.call, stream=True)  # it still takes calls
             answers = [one.result() for one in [*running, late]]
         assert bridge.ended() == 0
         for answer in answers:
@@ -130,18 +123,18 @@ def test_check_49_a_full_disk_is_a_503_and_over_without_a_restart(
     tmp_path: Path, upstream: HostileUpstream
 ) -> None:
     with bridge_of(tmp_path, upstream) as bridge:
-        assert call(bridge).status_code == 200
+        assert bridge.call().status_code == 200
         heard = len(upstream.seen())
         before = resource.prlimit(bridge.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(bridge.pid, resource.RLIMIT_FSIZE, (0, before[1]))
-        refused = call(bridge)
+        refused = bridge.call()
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
         assert "retry-after" in refused.headers
         assert wait_for(lambda: ready(bridge) == (503, ["ledger"]))
         assert len(upstream.seen()) == heard
         resource.prlimit(bridge.pid, resource.RLIMIT_FSIZE, before)
         assert wait_for(lambda: ready(bridge) == (200, []))
-        assert call(bridge).status_code == 200
+        assert bridge.call().status_code == 200
 
 
 def test_check_49_too_little_free_space_is_told_before_writing_fails(
@@ -149,7 +142,7 @@ def test_check_49_too_little_free_space_is_told_before_writing_fails(
 ) -> None:
     with bridge_of(tmp_path, upstream, MODELBRIDGE_MIN_FREE_BYTES=str(2**50)) as bridge:
         assert ready(bridge) == (503, ["disk_low"])
-        assert call(bridge).status_code == 200
+        assert bridge.call().status_code == 200
 
 
 def test_check_49_a_locked_database_is_a_503_and_over_without_a_restart(
@@ -160,20 +153,20 @@ def test_check_49_a_locked_database_is_a_503_and_over_without_a_restart(
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             assert wait_for(lambda: ready(bridge) == (503, ["ledger"]))
-            refused = call(bridge)
+            refused = bridge.call()
             assert refused.status_code == 503
             assert "retry-after" in refused.headers
             assert upstream.seen() == []
             other.execute("ROLLBACK")
         assert wait_for(lambda: ready(bridge) == (200, []))
-        assert call(bridge).status_code == 200
+        assert bridge.call().status_code == 200
 
 
 def test_books_that_do_not_add_up_stop_calls_from_being_sent_here(
     tmp_path: Path, upstream: HostileUpstream
 ) -> None:
     with bridge_of(tmp_path, upstream) as bridge:
-        assert call(bridge).status_code == 200
+        assert bridge.call().status_code == 200
 
         def change(by: int) -> int:
             with closing(sqlite3.connect(tmp_path / "modelbridge.db")) as connection, connection:

@@ -11,7 +11,6 @@ from typing import Any
 
 import openai
 import pytest
-import requests
 from hostile import HostileUpstream, hang, reply, status, stream
 from people import wait_for
 from till import GPT, Till, error_of
@@ -40,19 +39,13 @@ def hasty(
     assert bridge.problems() == []
 
 
-def call(bridge: RealBridge, **more: Any) -> requests.Response:
-    body = {"model": "gpt-test", "messages": HELLO, "max_tokens": 20} | more
-    url = f"{bridge.url}/v1/chat/completions"
-    return requests.post(url, json=body, headers=bridge.key.headers, timeout=60)
-
-
 @pytest.mark.parametrize("streamed", [False, True])
 def test_check_40_a_byte_every_half_minute_ends_at_the_total_deadline(
     hasty: RealBridge, upstream: HostileUpstream, streamed: bool
 ) -> None:
     upstream.will(stream(5, piece_bytes=1, spacing_seconds=30))
     started = time.monotonic()
-    answer = call(hasty, stream=streamed)
+    answer = hasty.call(stream=streamed)
     assert TOTAL_SECONDS - 0.5 < time.monotonic() - started < TOTAL_SECONDS + 10
     if answer.status_code == 200:
         assert '"error"' in answer.text

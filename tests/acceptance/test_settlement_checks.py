@@ -145,14 +145,15 @@ def test_check_25_a_client_that_leaves_is_charged_what_the_upstream_counted(
 ) -> None:
     upstream.will(stream(20, 0.02, prompt_tokens=100, stops_when_client_leaves=False))
     body = {"model": GPT, "stream": True, "messages": HELLO, "max_tokens": 50}
-    with till.line(till.live_key(), json.dumps(body).encode()) as line:
+    key_id, secret = till.key(till.alice(), mode="live")
+    with till.line(secret, json.dumps(body).encode()) as line:
         seen = line.recv(1)
         while seen.count(b"data: ") < frames:
             seen += line.recv(4096)
     wait_for(lambda: upstream.seen()[0]["answered"])
-    name = str(wait_for(lambda: till.value("SELECT id FROM calls WHERE finish = 'client_left' "
-                                           "ORDER BY id DESC LIMIT 1")))  # fmt: skip
-    (hold,) = till.bridge.rows("SELECT * FROM holds WHERE call_id = ?", name)
+    (receipt,) = wait_for(lambda: till.bridge.rows("SELECT * FROM calls WHERE key_id = ?", key_id))
+    assert receipt["finish"] == "client_left"
+    hold = till.hold(receipt["id"])
     assert (hold["state"], hold["charged_nanos"]) == ("posted", gpt_nanos(100, 20))
     assert till.value("SELECT count(*) FROM holds WHERE state IN ('held', 'unknown')") == 0
 

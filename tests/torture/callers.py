@@ -42,6 +42,10 @@ class Callers:
             told, self._told = self._told, Counter()
             return told
 
+    def told_when(self, when: str) -> Counter[str]:
+        """`told`, each under the words for that time."""
+        return Counter({f"{when}: {what}": count for what, count in self.told().items()})
+
     def refused(self) -> bool:
         """Whether one of them was told anything but success since `told` was last asked."""
         with self._lock:

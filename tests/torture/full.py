@@ -53,13 +53,13 @@ def filled(disk: SmallDisk, upstream: HostileUpstream) -> Counter[str]:
             callers.wait_for_answers(50)
             assert _reasons(bridge) == []
             waiting = _under_way(bridge, upstream, pool)
-            found += _told("before", callers)
+            found += callers.told_when("before")
             wait_for(lambda: _is_stuck(disk, callers, found), 60)
             found += _while_full(bridge, upstream, callers, waiting)
             disk.free()
             callers.wait_for_answers(50)
             wait_for(lambda: _reasons(bridge) == [], 30)
-            found += _told("after", callers)
+            found += callers.told_when("after")
         wait_for(lambda: bridge.open_nanos() == 0, 30)
         found += compare(bridge, quiet(upstream))
     finally:
@@ -69,17 +69,13 @@ def filled(disk: SmallDisk, upstream: HostileUpstream) -> Counter[str]:
     return found
 
 
-def _told(when: str, callers: Callers) -> Counter[str]:
-    return Counter({f"{when}: {what}": count for what, count in callers.told().items()})
-
-
 def _is_stuck(disk: SmallDisk, callers: Callers, found: Counter[str]) -> bool:
     """Half a second has passed on the full disk in which nothing but refusals was told.
 
     It takes a while: the database may still overwrite what it had taken before.
     """
     disk.fill()
-    found += _told("until it was stuck", callers)
+    found += callers.told_when("until it was stuck")
     threading.Event().wait(0.5)
     told = callers.told()
     found += Counter({f"until it was stuck: {what}": count for what, count in told.items()})
@@ -96,7 +92,7 @@ def _while_full(
     found = Counter(f"under way when it was full: {call.result(60)}" for call in waiting)
     callers.wait_for_told(OVERLOADED, REFUSALS)
     assert "disk_low" in _reasons(bridge)
-    told = _told("full", callers)
+    told = callers.told_when("full")
     assert told.keys() == {f"full: {OVERLOADED}"}, told
     assert len(upstream.seen()) == heard, "the upstream was called without a hold on the disk"
     return found + told

@@ -41,8 +41,7 @@ def disturbed(
                     callers.wait_for_answers(50)
                 else:
                     happens()
-                told = callers.told()
-                found += Counter({f"{when}: {what}": count for what, count in told.items()})
+                found += callers.told_when(when)
             found["seconds that the slowest caller waited"] = round(callers.slowest_seconds)
         wait_for(lambda: bridge.open_nanos() == 0, 30)
         found += compare(bridge, quiet(upstream))

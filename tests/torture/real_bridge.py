@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import requests
 from hostile import HostileUpstream
-from people import ROOT, TestBridge, wait_for
+from people import HELLO, ROOT, TestBridge, wait_for
 
 from modelbridge import config, ids
 from modelbridge.factory import Bridge
@@ -88,6 +89,12 @@ class RealBridge:
             if "ModelBridge serves on" in line:
                 return
         raise RuntimeError((self.directory / "log").read_text()[-2000:])
+
+    def call(self, **more: Any) -> requests.Response:
+        """Alice's chat, with these fields instead of the usual ones."""
+        body = {"model": "gpt-test", "messages": HELLO, "max_tokens": 20} | more
+        url = f"{self.url}/v1/chat/completions"
+        return requests.post(url, json=body, headers=self.key.headers, timeout=60)
 
     @property
     def pid(self) -> int:
