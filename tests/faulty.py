@@ -36,6 +36,10 @@ class FaultyConnection:
     def in_transaction(self) -> bool:
         return self.real.in_transaction
 
+    @property
+    def total_changes(self) -> int:
+        return self.real.total_changes
+
     def rollback(self) -> None:
         self.count("ROLLBACK")
         self.real.rollback()

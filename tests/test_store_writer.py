@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from faulty import be_impatient, full_disk, locked_by_another_process, make_faulty
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from people import wait_for
 
 from modelbridge.errors import Overloaded
@@ -36,6 +38,32 @@ def add(number: int) -> Callable[[Cursor], int]:
         return number
 
     return unit
+
+
+def add_and_stumble(number: int) -> Callable[[Cursor], int]:
+    def unit(cursor: Cursor) -> int:
+        add(number)(cursor)
+        raise LookupError("lost")
+
+    return unit
+
+
+def refuse(number: int) -> Callable[[Cursor], int]:
+    def unit(cursor: Cursor) -> int:
+        raise LookupError(number)
+
+    return unit
+
+
+def add_and_break(number: int) -> Callable[[Cursor], int]:
+    def unit(cursor: Cursor) -> int:
+        add(number)(cursor)
+        return add(0)(cursor)  # which is there already
+
+    return unit
+
+
+UNITS = {"add": add, "refuse": refuse, "stumble": add_and_stumble, "break": add_and_break}
 
 
 def numbers(database: Database) -> list[int]:
@@ -80,8 +108,22 @@ def test_all_that_waits_is_committed_at_once_and_everybody_gets_their_own_result
 def test_a_unit_that_raises_leaves_nothing_behind_and_its_neighbours_stand(
     database: Database,
 ) -> None:
+    with a_queue(database, add(1), add_and_stumble(2), add(3)) as (before, stumbling, after):
+        assert before.result() == 1
+        with pytest.raises(LookupError, match="lost"):
+            stumbling.result()
+        assert after.result() == 3
+    assert numbers(database) == [1, 3]
+    with pytest.raises(LookupError, match="lost"):
+        database.submit(add_and_stumble(2))
+    assert numbers(database) == [1, 3]
+
+
+def test_a_unit_that_stumbles_over_a_row_that_it_has_not_read_to_the_end_is_undone(
+    database: Database,
+) -> None:
     def stumble(cursor: Cursor) -> None:
-        add(2)(cursor)
+        cursor.execute("INSERT INTO numbers VALUES (2), (4) RETURNING n")
         raise LookupError("lost")
 
     with a_queue(database, add(1), stumble, add(3)) as (before, stumbling, after):
@@ -90,6 +132,44 @@ def test_a_unit_that_raises_leaves_nothing_behind_and_its_neighbours_stand(
             stumbling.result()
         assert after.result() == 3
     assert numbers(database) == [1, 3]
+
+
+def test_a_unit_that_is_refused_before_it_wrote_costs_its_neighbours_nothing(
+    database: Database,
+) -> None:
+    def refuse(cursor: Cursor) -> None:
+        cursor.execute("SELECT n FROM numbers")
+        raise LookupError("refused")
+
+    statements: list[str] = []
+    database._connection.set_trace_callback(statements.append)
+    with a_queue(database, add(1), refuse, add(3)) as (before, refused, after):
+        assert before.result() == 1
+        with pytest.raises(LookupError, match="refused"):
+            refused.result()
+        assert after.result() == 3
+    assert sum(one.startswith("INSERT") for one in statements) == 2
+    assert not any("SAVEPOINT" in one for one in statements)
+
+
+@given(groups=st.lists(st.lists(st.sampled_from(["add", "refuse", "stumble", "break"]))))
+@settings(max_examples=60)
+def test_of_any_group_exactly_those_that_were_told_yes_stand(groups: list[list[str]]) -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY)")
+    told, number = [0], 0
+    connection.execute("INSERT INTO numbers VALUES (0)")
+    for kinds in groups:
+        jobs = []
+        for kind in kinds:
+            number += 1
+            jobs.append(writer.Job(UNITS[kind](number)))
+        writer.Writer.commit(connection, jobs)
+        for job in jobs:
+            with suppress(LookupError, Overloaded):
+                told.append(job.wait())
+    assert [n for (n,) in connection.execute("SELECT n FROM numbers ORDER BY n")] == told
+    connection.close()
 
 
 def test_a_broken_rule_fails_its_own_unit_alone(
@@ -106,8 +186,8 @@ def test_a_broken_rule_fails_its_own_unit_alone(
 
 def test_a_commit_that_fails_fails_for_all_of_its_group(database: Database) -> None:
     faulty = make_faulty(database)
-    # two statements of the empty one, then BEGIN, three for each unit, and COMMIT
-    with a_queue(database, add(1), add(2), before=lambda: faulty.fail_at(2 + 8)) as waiting:
+    # two statements of the empty one, then BEGIN, one for each unit, and COMMIT
+    with a_queue(database, add(1), add(2), before=lambda: faulty.fail_at(2 + 4)) as waiting:
         for one in waiting:
             with pytest.raises(Overloaded) as failure:
                 one.result()
@@ -117,7 +197,7 @@ def test_a_commit_that_fails_fails_for_all_of_its_group(database: Database) -> N
     assert database.submit(add(3)) == 3
 
 
-@pytest.mark.parametrize("nth", range(1, 16))
+@pytest.mark.parametrize("nth", range(1, 19))
 @pytest.mark.parametrize("still", [False, True])
 def test_whatever_statement_fails_nobody_is_told_yes_in_vain_and_the_writer_lives(
     database: Database, nth: int, still: bool
@@ -125,9 +205,11 @@ def test_whatever_statement_fails_nobody_is_told_yes_in_vain_and_the_writer_live
     faulty = make_faulty(database)
     told = set()
     start_failing = partial(faulty.fail_at, nth, still=still)
-    with a_queue(database, add(1), add(2), before=start_failing) as waiting:
+    # the one that stumbles makes it 18 statements: all are undone, and each has its savepoint
+    units = add(1), add_and_stumble(4), add(2)
+    with a_queue(database, *units, before=start_failing) as waiting:
         for one in waiting:
-            with suppress(Overloaded):
+            with suppress(Overloaded, LookupError):
                 told.add(one.result(timeout=10))
     faulty.fail_at(None)
     assert database.submit(add(3)) == 3

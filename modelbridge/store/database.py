@@ -66,10 +66,11 @@ class Database:
         self._writer.start()
 
     def submit(self, unit: Callable[[Cursor], T]) -> T:
-        """Run `unit` in its own savepoint; returns its result once it is committed.
+        """Run `unit`, all of it or nothing; returns its result once it is committed.
 
-        What `unit` raises is raised here, and its changes are undone. Raises Overloaded when the
-        queue is full or the database cannot commit.
+        What `unit` raises is raised here, and its changes are undone. It may be run twice, with
+        everything undone in between, when another unit of its group raised. Raises Overloaded when
+        the queue is full or the database cannot commit.
         """
         job = Job(unit)
         if self._writer is not None:
@@ -219,6 +220,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA temp_store = MEMORY")  # a savepoint's journal is no file
     return connection
 
 

@@ -39,7 +39,11 @@ class Job(Generic[T]):
         self._done.acquire()
 
     def run(self, cursor: sqlite3.Cursor) -> bool:
-        """Do the work; False: the unit raised, and its changes have to be undone."""
+        """Do the work; False: the unit raised, and its changes have to be undone.
+
+        May be asked again after everything was undone.
+        """
+        self._error = None
         try:
             self._result = self._unit(cursor)
         except sqlite3.IntegrityError as error:
@@ -148,14 +152,12 @@ class Writer:
                 connection.rollback()  # an earlier rollback failed: nothing of it may stand
             cursor = connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
-            if len(group) == 1:
-                cursor.execute("COMMIT" if group[0].run(cursor) else "ROLLBACK")
-                return
-            for job in group:
-                cursor.execute("SAVEPOINT unit")
-                if not job.run(cursor):
-                    cursor.execute("ROLLBACK TO unit")
-                cursor.execute("RELEASE unit")
+            if not _run_all(connection, cursor, group):
+                cursor.execute("ROLLBACK")
+                if len(group) == 1:
+                    return
+                cursor.execute("BEGIN IMMEDIATE")
+                _run_apart(cursor, group)
             cursor.execute("COMMIT")
         except Exception as error:
             for job in group:
@@ -190,6 +192,32 @@ class Writer:
             self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
         finally:
             self._lock_file.release()
+
+
+def _run_all(
+    connection: sqlite3.Connection, cursor: sqlite3.Cursor, group: Sequence[Job[Any]]
+) -> bool:
+    """Run them one after the other; False: one has to be undone, and nothing else can be.
+
+    Most units that raise are refusals that changed nothing, so nobody pays for a savepoint, whose
+    journal takes a copy of every page that a unit touches.
+    """
+    for job in group:
+        changes = connection.total_changes
+        if not job.run(cursor):
+            cursor.execute("SELECT 1")  # ends what the unit left unfinished: then it is counted
+            if connection.total_changes != changes:
+                return False
+    return True
+
+
+def _run_apart(cursor: sqlite3.Cursor, group: Sequence[Job[Any]]) -> None:
+    """Run each in a savepoint of its own, so that one can be undone without the others."""
+    for job in group:
+        cursor.execute("SAVEPOINT unit")
+        if not job.run(cursor):
+            cursor.execute("ROLLBACK TO unit")
+        cursor.execute("RELEASE unit")
 
 
 def _unavailable(error: Exception) -> Overloaded:
