@@ -7,10 +7,9 @@ from functools import cached_property, lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, request
-from flask.typing import ResponseReturnValue
-from sqlalchemy import bindparam, select
+from flask import Flask, Request, Response, current_app, request
 from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.routing import MapAdapter
 
 from modelbridge import cli, config, dashboard, ids, v1
 from modelbridge.catalog import fx
@@ -31,18 +30,12 @@ from modelbridge.operations.proxies import BehindProxies
 from modelbridge.operations.readiness import Readiness
 from modelbridge.store import migrate
 from modelbridge.store.database import Database
-from modelbridge.store.statements import Statement
-from modelbridge.store.tables import Upstream, table
 from modelbridge.upstream import credentials
 from modelbridge.upstream.client import UpstreamClient
 from modelbridge.upstream.health import Health
 from modelbridge.v1 import health
 from modelbridge.v1.errors import http_error_response
-
-_upstreams = table(Upstream)
-_SEALED = Statement(
-    select(_upstreams.c.credential).where(_upstreams.c.id == bindparam("upstream_id"))
-)
+from modelbridge.wire.target import Target
 
 
 class Bridge:
@@ -152,14 +145,11 @@ class Bridge:
         with database.transaction() as session:
             fx.ensure_fx(session)
 
-    def _credential_of(self, upstream_id: str) -> str | None:
-        with self.database.cursor() as cursor:
-            row = _SEALED.row(cursor, upstream_id=upstream_id)
-        sealed = row[0] if row else None
-        if not sealed:
+    def _credential_of(self, target: Target) -> str | None:
+        if not target.credential:
             return None
-        settings = self.settings
-        return _unseal(settings.master_key, settings.old_master_key, upstream_id, sealed)
+        keys = self.settings.master_key, self.settings.old_master_key
+        return _unseal(*keys, target.upstream_id, target.credential)
 
     def _dead_keys(self, key_ids: Iterable[str]) -> set[str]:
         with self.database.cursor() as cursor:
@@ -178,15 +168,31 @@ class _App(Flask):
         """As it is: no view and no hook is a coroutine."""
         return func
 
-    def preprocess_request(self) -> ResponseReturnValue | None:
-        """Hooks before a request are for pages; a key is asked for by the view itself."""
-        return None if request.blueprint == v1.NAME else super().preprocess_request()
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Nothing under /v1 builds an address, so it need not be known what ours is."""
+        if request is None or not is_api_path(request.path):
+            return super().create_url_adapter(request)
+        return MapAdapter(self.url_map, "", "/", "", "http", request.path, request.method)
 
-    def process_response(self, response: Response) -> Response:
-        """Of the hooks after a request only those that concern /v1 are run there."""
-        if request.blueprint == v1.NAME:
-            return v1.finish(response)
-        return super().process_response(response)
+    def full_dispatch_request(self) -> Response:
+        """Hooks and signals are for pages; a key is asked for by the view itself."""
+        if request.blueprint != v1.NAME:
+            return super().full_dispatch_request()
+        try:
+            response = self.make_response(self.dispatch_request())
+        except Exception as error:
+            response = self.make_response(self.handle_user_exception(error))
+        return v1.finish(response)
+
+    def do_teardown_request(self, *error: Any) -> None:
+        """Mostly nothing is to be torn down."""
+        if self.teardown_request_funcs:
+            super().do_teardown_request(*error)
+
+    def do_teardown_appcontext(self, *error: Any) -> None:
+        """Mostly nothing is to be torn down."""
+        if self.teardown_appcontext_funcs:
+            super().do_teardown_appcontext(*error)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

@@ -5,8 +5,9 @@ is nano-AUD per USD. Quote, settlement and audit share `cost_nanos`; it rounds u
 """
 
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
+from functools import lru_cache
 from operator import attrgetter, mul
 
 NANOS = 1_000_000_000
@@ -114,14 +115,21 @@ def dearest(price: Price, input_bound: int, *, cache_writes: bool, audio: bool =
     Every token sent may turn out to be of the dearest class that the call can reach: fresh,
     read from the cache, with `cache_writes` written to it, with `audio` a token of sound.
     """
-    reachable = [price.rates] + [rates for start, rates in price.tiers if input_bound > start]
+    reached = sum(input_bound > start for start, _ in price.tiers) if price.tiers else 0
+    return _dearest(price, reached, cache_writes, audio)
+
+
+@lru_cache(maxsize=4096)
+def _dearest(price: Price, tiers: int, cache_writes: bool, audio: bool) -> Price:
+    """`dearest` of the base rates and the first so many tiers: the same for most calls."""
+    reachable = [price.rates] + [rates for _, rates in price.tiers[:tiers]]
     inputs = ["input", "cache_read"]
     inputs += ["cache_write", "cache_write_1h"] if cache_writes else []
     inputs += ["audio_input"] if audio else []
     outputs = ["output", "audio_output"] if audio else ["output"]
     dearest_input = max(getattr(rates, name) for rates in reachable for name in inputs)
     dearest_output = max(getattr(rates, name) for rates in reachable for name in outputs)
-    return replace(price, rates=Rates(input=dearest_input, output=dearest_output), tiers=())
+    return Price(Rates(input=dearest_input, output=dearest_output), (), price.per_call)
 
 
 def affordable_output(

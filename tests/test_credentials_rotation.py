@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from modelbridge import config
 from modelbridge.catalog import admin
+from modelbridge.catalog.routes import target_of
 from modelbridge.factory import Bridge
 from modelbridge.identity import second_step, users
 from modelbridge.ledger import accounts
@@ -71,8 +72,8 @@ def test_both_keys_open_before_and_the_new_one_alone_after(data_dir: Path) -> No
     bridge = bridge_with(data_dir, **both)
     assert opened(bridge, old=OLD) == {UPSTREAM_SECRET, DEVICE_SECRET}
     with bridge.database.reading() as session:
-        upstream_id = session.scalars(select(Upstream.id)).first()
-    assert bridge._credential_of(upstream_id or "") == UPSTREAM_SECRET
+        targets = [target_of(row) for row in session.scalars(select(Upstream))]
+    assert {bridge._credential_of(one) for one in targets if one} == {UPSTREAM_SECRET}
     bridge.close()
     done = rotate(data_dir, **both)
     assert (done.returncode, done.stderr) == (0, "")

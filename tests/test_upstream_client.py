@@ -15,7 +15,7 @@ from modelbridge.errors import UpstreamAuthFailed, UpstreamError
 from modelbridge.upstream import connections
 from modelbridge.upstream.client import UpstreamClient
 from modelbridge.upstream.credentials import CredentialError
-from modelbridge.wire.target import Auth, WireRequest
+from modelbridge.wire.target import Auth, Target, WireRequest
 
 
 @pytest.fixture
@@ -299,7 +299,7 @@ def test_two_hundred_exchanges_at_once(client: UpstreamClient, upstream: Hostile
 def test_a_credential_that_no_header_can_carry_is_the_operators_problem(
     tmp_path: Path, upstream: HostileUpstream, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def damaged(_: str) -> str:
+    def damaged(_: Target) -> str:
         raise CredentialError("the stored credential is damaged: set it again")
 
     for credential_of in (lambda _: "sk-bad\r\nX-Evil: 1", lambda _: "sk-ü", damaged):

@@ -19,7 +19,7 @@ CREDENTIAL = "sk-upstream-secret"
 @contextmanager
 def client_with(
     data_dir: Path,
-    credential_of: Callable[[str], str | None] = lambda _: CREDENTIAL,
+    credential_of: Callable[[Target], str | None] = lambda _: CREDENTIAL,
     ca_file: str | None = None,
     **deadlines: float,
 ) -> Iterator[UpstreamClient]:

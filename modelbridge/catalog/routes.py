@@ -74,6 +74,7 @@ class _Instance:
     created_at: datetime
     provider: Provider
     on_hang_up: str
+    credential: str | None = field(repr=False)
 
     def target(self, model: str) -> Target:
         return Target(
@@ -87,6 +88,7 @@ class _Instance:
             quirks=self.provider.quirks,
             cancel_stops_billing=self._cancels,
             endpoints=MODELS.endpoints(self.provider, model),
+            credential=self.credential,
         )
 
     @property
@@ -231,7 +233,15 @@ def _instance(row: Upstream) -> _Instance | None:
     if provider is None:
         _log.warning("upstream %s: unknown provider %s, left out", row.name, row.provider)
         return None
-    return _Instance(row.id, row.name, row.base_url, row.created_at, provider, row.on_hang_up)
+    return _Instance(
+        id=row.id,
+        name=row.name,
+        base_url=row.base_url,
+        created_at=row.created_at,
+        provider=provider,
+        on_hang_up=row.on_hang_up,
+        credential=row.credential,
+    )
 
 
 def _read_model(row: Model, instances: Mapping[str, _Instance]) -> _Added:

@@ -51,6 +51,7 @@ _OTHER_WORDS = {
     "best_of": "n",
     "n_cmpl": "n",
 }
+_SUSPECT = _UNBOUNDED.keys() | _OTHER_WORDS.keys()
 
 
 def read_request(body: JSONDict) -> ChatRequest:
@@ -61,9 +62,9 @@ def read_request(body: JSONDict) -> ChatRequest:
     """
     read_model(body)
     check_messages(body.get("messages"))
-    for name, check in CHECKS.items():
-        if body.get(name) is not None:
-            check(body[name], name)
+    for name, value in body.items():
+        if value is not None and (check := CHECKS.get(name)) is not None:
+            check(value, name)
     _check_maximum(body)
     _check_tools(body)
     check_stream_options(body)
@@ -261,6 +262,8 @@ def refuse_unbounded(
 
     `maximum`: the format's own word for the most output tokens; `allowed`: words of the format's.
     """
+    if _SUSPECT.isdisjoint(body):
+        return
     for name, advice in _UNBOUNDED.items():
         if body.get(name) not in (None, False):
             _unsupported(name, advice)

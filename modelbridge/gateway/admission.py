@@ -126,8 +126,8 @@ def admit(gateway: Gateway, call: Call, request: Any) -> Charge:
     """
     catalog, kind = gateway.catalog.at(call.caller.catalog_version), kinds.of(call)
     offered = choose_for(kind, catalog, call.caller, call.model)
-    quote = quote_for(catalog, spoken_in(offered, call.front.NAME), request, kind)
-    quote = replace(quote, asked_as=maximum_named(call.body))
+    offered = spoken_in(offered, call.front.NAME)
+    quote = quote_for(catalog, offered, request, kind, asked_as=maximum_named(call.body))
     until = clock.monotonic() + gateway.settings.budget_wait_seconds
     while True:
         try:
@@ -220,7 +220,14 @@ class Quote:
         return _exhausted(funds, self.nanos(self.least))
 
 
-def quote_for(catalog: Catalog, offered: Offered, request: Any, kind: Kind = CHAT) -> Quote:
+def quote_for(
+    catalog: Catalog,
+    offered: Offered,
+    request: Any,
+    kind: Kind = CHAT,
+    *,
+    asked_as: str = MAXIMA[0],
+) -> Quote:
     """What the request can cost here. Raises ModelNotPriced, or what cannot be bounded."""
     offers = tuple(offer for offer in offered.offers if offer.price is not None)
     if not offers:
@@ -242,6 +249,7 @@ def quote_for(catalog: Catalog, offered: Offered, request: Any, kind: Kind = CHA
         most_output=most,
         room=min(_room(offer, size) for offer in offers),
         input_bytes=size.text_bytes,
+        asked_as=asked_as,
     )
 
 

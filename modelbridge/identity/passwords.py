@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from zxcvbn import zxcvbn
 
 from modelbridge.errors import Overloaded
 
@@ -71,6 +70,8 @@ def check_new_password(password: str, own_words: Iterable[str] = ()) -> None:
         raise ValueError(f"password: too short; use at least {LEAST_CHARACTERS} characters")
     if len(password) > MOST_CHARACTERS:
         raise ValueError(f"password: too long; use at most {MOST_CHARACTERS} characters")
+    from zxcvbn import zxcvbn  # noqa: PLC0415  ten megabytes of words, for new passwords alone
+
     words = [*_PRODUCT_WORDS, *_parts(own_words)]
     judged = zxcvbn(password[:_LONGEST_JUDGED], user_inputs=words)
     if judged["guesses"] < _LEAST_GUESSES:

@@ -46,14 +46,14 @@ _NO_PROXIES: dict[str, str] = {}
 class UpstreamClient:
     """Sends requests to upstreams over pooled connections; every thread may use it.
 
-    `credential_of` gives the plain credential of an upstream's id, or None; it may raise
+    `credential_of` gives the plain credential for a target, or None; it may raise
     CredentialError. `ca_file`: certificates to trust in place of certifi's.
     """
 
     def __init__(
         self,
         settings: Settings,
-        credential_of: Callable[[str], str | None],
+        credential_of: Callable[[Target], str | None],
         *,
         ca_file: str | None = None,
     ) -> None:

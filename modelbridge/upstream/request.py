@@ -23,7 +23,7 @@ _AUTH = {
 def prepare(
     target: Target,
     request: WireRequest,
-    credential_of: Callable[[str], str | None],
+    credential_of: Callable[[Target], str | None],
     *,
     stream: bool,
 ) -> PreparedRequest:
@@ -59,10 +59,10 @@ def is_sendable(value: str) -> bool:
     return value.isascii() and value.isprintable()
 
 
-def _credential(target: Target, credential_of: Callable[[str], str | None]) -> str | None:
+def _credential(target: Target, credential_of: Callable[[Target], str | None]) -> str | None:
     name = target.upstream
     try:
-        credential = credential_of(target.upstream_id)
+        credential = credential_of(target)
     except CredentialError as error:
         logger.error("upstream %s: %s", name, error)
         raise UpstreamAuthFailed(

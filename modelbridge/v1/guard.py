@@ -4,7 +4,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
 
-from flask import Response, current_app, g, request
+from flask import Response, current_app
+from flask.globals import request_ctx
+from werkzeug.datastructures import Headers
 
 from modelbridge import ids
 from modelbridge.errors import AmbiguousCredentials, InvalidApiKey, MissingApiKey
@@ -39,20 +41,20 @@ def require_api_key(
 
 def authenticate(*, x_api_key: bool = False) -> Caller:
     """Who calls. Raises the errors of authentication; the key is never echoed."""
-    key = sent_key(x_api_key=x_api_key)
+    asked = request_ctx.request  # found once: each look through a proxy has its price
+    key = sent_key(asked.headers, x_api_key=x_api_key)
     with gateway().database.cursor() as cursor:
         caller = find_caller(cursor, key)
-    refuse_other_addresses(caller, request.remote_addr or "")
-    g.caller = caller
+    refuse_other_addresses(caller, asked.remote_addr or "")
     return caller
 
 
-def sent_key(*, x_api_key: bool = False) -> str:
+def sent_key(headers: Headers, *, x_api_key: bool = False) -> str:
     """The one key that was sent, of the right form; whether it lives is not asked.
 
     Raises MissingApiKey, AmbiguousCredentials, InvalidApiKey.
     """
-    key = _one_credential(x_api_key=x_api_key)
+    key = _one_credential(headers, x_api_key=x_api_key)
     if not ids.is_well_formed_key(key):
         raise InvalidApiKey(
             "This is not an API key of ModelBridge, or it was mistyped: keys begin with mb_live_ "
@@ -61,10 +63,10 @@ def sent_key(*, x_api_key: bool = False) -> str:
     return key
 
 
-def _one_credential(*, x_api_key: bool) -> str:
-    bearer = _bearer_credentials()
+def _one_credential(headers: Headers, *, x_api_key: bool) -> str:
+    bearer = _bearer_credentials(headers)
     # What stands in several headers of a name arrives as one, joined by commas.
-    other = [part.strip() for part in request.headers.get("x-api-key", "").split(",")]
+    other = [part.strip() for part in headers.get("x-api-key", "").split(",")]
     other = [part for part in other if part]
     found = {*bearer, *other}
     if len(found) > 1:
@@ -82,10 +84,10 @@ def _one_credential(*, x_api_key: bool) -> str:
     )
 
 
-def _bearer_credentials() -> list[str]:
+def _bearer_credentials(headers: Headers) -> list[str]:
     """The keys of all Authorization headers; another scheme is no credential of ours."""
     found = []
-    for part in request.headers.get("Authorization", "").split(","):
+    for part in headers.get("Authorization", "").split(","):
         scheme, _, credential = part.strip().partition(" ")
         if scheme.lower() == "bearer" and credential.strip():
             found.append(credential.strip())

@@ -20,7 +20,7 @@ def revoke() -> Response:
     on working. Sent again, it changes nothing and says the same. Networks, expiry and people
     don't matter here.
     """
-    secret = sent_key(x_api_key=True)
+    secret = sent_key(request.headers, x_api_key=True)
     with gateway().database.transaction() as session:
         found = rotation.find_by_secret(session, secret)
         if found is None:

@@ -38,9 +38,9 @@ class Quirks:
 class Target:
     """An upstream, and the name under which it knows the model.
 
-    `base_url` has no slash at its end. The credential is looked up by `upstream_id` where it is
-    used; nobody else sees it. `cancel_stops_billing`: closing the connection stops the meter.
-    `endpoints`: what the upstream itself takes for this model.
+    `base_url` has no slash at its end. `credential` is sealed, and opened only where it is used.
+    `cancel_stops_billing`: closing the connection stops the meter. `endpoints`: what the upstream
+    itself takes for this model.
     """
 
     upstream_id: str
@@ -53,6 +53,7 @@ class Target:
     quirks: Quirks = field(default_factory=Quirks)
     cancel_stops_billing: bool = False
     endpoints: tuple[KindName, ...] = ("chat",)
+    credential: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
