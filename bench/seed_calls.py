@@ -133,7 +133,7 @@ def _furnish(bridge: Bridge, rng: random.Random) -> tuple[list[SeedKey], dict[st
         for provider in ("openai", "anthropic", "gemini"):
             admin.add_upstream(
                 session, name=provider, provider=provider, base_url=None,
-                sealed_credential=lambda _: None,
+                allow_private=True, sealed_credential=lambda _: None,
             )  # fmt: skip
         holders = [(people[name].account_id, people[name]) for name in PEOPLE[:8]]
         for team_name, members in TEAMS.items():

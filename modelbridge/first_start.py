@@ -63,7 +63,12 @@ def _upstreams(bridge: Bridge, session: Session) -> Iterator[str]:
         elif name not in known:
             seal = partial(_seal, bridge.settings.master_key, credential.strip())
             admin.add_upstream(
-                session, name=name, provider=name, base_url=None, sealed_credential=seal
+                session,
+                name=name,
+                provider=name,
+                base_url=None,
+                allow_private=True,
+                sealed_credential=seal,
             )
             yield f"The upstream {name!r} was made from {variable}."
 

@@ -36,6 +36,7 @@ def upstream(session: Session, name: str, provider: str | None = None, url: str 
         name=name,
         provider=provider or name,
         base_url=url or None,
+        allow_private=True,
         sealed_credential=lambda _: None,
     )
     return row.id

@@ -228,6 +228,7 @@ def _template() -> tuple[Path, str, str]:
             name="nowhere",
             provider="openai",
             base_url="http://127.0.0.1:9/v1",
+            allow_private=True,
             sealed_credential=lambda _: None,
         )
         admin.add_model(

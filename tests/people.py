@@ -171,7 +171,12 @@ class TestBridge:
 
         with self.database.transaction() as session:
             admin.add_upstream(
-                session, name=name, provider=provider, base_url=base_url, sealed_credential=seal
+                session,
+                name=name,
+                provider=provider,
+                base_url=base_url,
+                allow_private=True,
+                sealed_credential=seal,
             )
 
     def model(self, name: str = "gpt-test", *targets: str, **more: Any) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelbridge.upstream.addresses import check_base_url, is_forbidden
+from modelbridge.upstream.addresses import check_base_url, is_forbidden, is_public
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,30 @@ def test_anything_else_is_refused_by_name(url: str) -> None:
 )
 def test_the_address_that_is_connected_to_is_what_counts(address: str, forbidden: bool) -> None:
     assert is_forbidden(address) is forbidden
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("64:ff9b::808:808", True),
+        ("10.0.0.1", False),
+        ("100.64.0.1", False),
+        ("127.0.0.1", False),
+        ("0.0.0.0", False),  # noqa: S104
+        ("192.0.2.1", False),
+        ("240.0.0.1", False),
+        ("::1", False),
+        ("::", False),
+        ("fd00::1", False),
+        ("fec0::1", False),
+        ("fe80::1%eth0", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::a00:1", False),
+        ("64:ff9b:1::808:808", False),
+        ("2002:a00:1::1", False),
+    ],
+)
+def test_a_public_address_is_one_that_the_whole_internet_knows(address: str, public: bool) -> None:
+    assert is_public(address) is public

@@ -94,7 +94,7 @@ def test_a_credential_is_never_shown_again(world: World, browser: Browser) -> No
         ({"base_url": "https://192.168.1.4/v1"}, "private or loopback host"),
         ({"base_url": "https://169.254.169.254/", "allow_private": "y"}, "metadata service"),
         ({"base_url": "ftp://x"}, "must look like https://"),
-        ({"provider": "ollama"}, "tick the box below"),
+        ({"provider": "ollama"}, "tick the box"),
         ({"provider": "vllm"}, "vLLM has none of its own"),
         ({"provider": "nonsense"}, "Not a valid choice"),
         ({"credential": "mb_live_abc"}, "a key of ModelBridge"),
@@ -113,7 +113,7 @@ def test_a_private_address_needs_the_tick(
     world: World, browser: Browser, upstream: HostileUpstream
 ) -> None:
     refused = add_upstream(browser, name="local", base_url=upstream.base_url)
-    assert "tick the box below" in refused
+    assert "tick the box" in refused
     assert f'value="{upstream.base_url}"' in refused
     assert "local is added" in add_local(browser, upstream)
 

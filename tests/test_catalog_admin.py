@@ -28,6 +28,7 @@ def test_an_upstream_is_sealed_under_its_own_id(session: Session) -> None:
         name="work",
         provider="openai",
         base_url="https://proxy.example/v1/",
+        allow_private=True,
         sealed_credential=lambda upstream_id: f"sealed for {upstream_id}",
     )
 

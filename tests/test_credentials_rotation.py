@@ -45,7 +45,7 @@ def data_dir(tmp_path: Path) -> Path:
         for name in ("one", "two"):
             admin.add_upstream(
                 session, name=name, provider="openai", base_url=None,
-                sealed_credential=lambda id_: seal(OLD, id_, UPSTREAM_SECRET),
+                allow_private=True, sealed_credential=lambda id_: seal(OLD, id_, UPSTREAM_SECRET),
             )  # fmt: skip
         account = accounts.open_account(session, "user")
         alice = users.create_user(session, email="alice@example.com", account_id=account.id)

@@ -29,7 +29,12 @@ def browser(world: World) -> Browser:
 def add_upstream(world: World, name: str = "openai", provider: str = "openai") -> None:
     with world.transaction() as session:
         admin.add_upstream(
-            session, name=name, provider=provider, base_url=None, sealed_credential=lambda _: None
+            session,
+            name=name,
+            provider=provider,
+            base_url=None,
+            allow_private=True,
+            sealed_credential=lambda _: None,
         )
 
 

@@ -38,7 +38,7 @@ def client_with(
 def target(upstream: HostileUpstream | str, auth: Auth = "bearer") -> Target:
     """The upstream called "box", or one at that base URL."""
     base_url = upstream if isinstance(upstream, str) else upstream.base_url
-    return Target("up_1", "box", "openai", "openai_chat", base_url, auth, "m")
+    return Target("up_1", "box", "openai", "openai_chat", base_url, auth, "m", allow_private=True)
 
 
 def exchange(client: UpstreamClient, at: Target, *, stream: bool = False, **body: Any) -> Exchange:

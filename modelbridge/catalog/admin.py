@@ -26,10 +26,12 @@ def add_upstream(
     name: str,
     provider: str,
     base_url: str | None,
+    allow_private: bool,
     sealed_credential: Callable[[str], str | None],
 ) -> Upstream:
     """A new upstream, serving its provider's known models from the next call on.
 
+    `allow_private`: it may be at an address of this machine or a private network.
     `sealed_credential` is given the upstream's id, to which the seal is bound. Raises ValueError
     naming the field.
     """
@@ -50,6 +52,7 @@ def add_upstream(
         name=name,
         provider=provider,
         base_url=address.rstrip("/"),
+        allow_private=allow_private,
         created_at=clock.now(),
     )
     row.credential = sealed_credential(row.id)
@@ -82,6 +85,14 @@ def set_on_hang_up(session: Session, name: str, what: str) -> Upstream:
         raise ValueError(f"on hang-up: {what!r} is not one of {', '.join(ON_HANG_UP)}")
     row = _upstream(session, name)
     row.on_hang_up = what
+    session.flush()
+    return row
+
+
+def set_allow_private(session: Session, name: str, allowed: bool) -> Upstream:
+    """Whether it may be at a private address, from the next call on. Raises ValueError: unknown."""
+    row = _upstream(session, name)
+    row.allow_private = allowed
     session.flush()
     return row
 

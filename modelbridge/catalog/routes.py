@@ -75,6 +75,7 @@ class _Instance:
     provider: Provider
     on_hang_up: str
     credential: str | None = field(repr=False)
+    allow_private: bool
 
     def target(self, model: str) -> Target:
         return Target(
@@ -89,6 +90,7 @@ class _Instance:
             cancel_stops_billing=self._cancels,
             endpoints=MODELS.endpoints(self.provider, model),
             credential=self.credential,
+            allow_private=self.allow_private,
         )
 
     @property
@@ -241,6 +243,7 @@ def _instance(row: Upstream) -> _Instance | None:
         provider=provider,
         on_hang_up=row.on_hang_up,
         credential=row.credential,
+        allow_private=row.allow_private,
     )
 
 

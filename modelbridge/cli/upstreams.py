@@ -41,11 +41,16 @@ def add(
 
     with transaction() as session:
         made = admin.add_upstream(
-            session, name=name, provider=row, base_url=address, sealed_credential=sealed
+            session,
+            name=name,
+            provider=row,
+            base_url=address,
+            allow_private=True,
+            sealed_credential=sealed,
         )
         note(
             session, "upstream.add", "upstream", made.id, made.name,
-            provider=made.provider, base_url=made.base_url,
+            provider=made.provider, base_url=made.base_url, allow_private=True,
         )  # fmt: skip
     click.echo(f"Added {made.name}: {provider.title} at {made.base_url}.")
     if secret is None and provider.auth != "none":
@@ -63,10 +68,11 @@ def list_upstreams() -> None:
                 found.base_url,
                 "set" if found.credential else "none",
                 shown(moment(found.created_at)),
+                "allowed" if found.allow_private else "refused",
             )
             for found in admin.list_upstreams(session)
         ]
-    table(("NAME", "PROVIDER", "BASE URL", "API KEY", "ADDED"), rows)
+    table(("NAME", "PROVIDER", "BASE URL", "API KEY", "ADDED", "PRIVATE ADDRESSES"), rows)
 
 
 @upstream.command("remove")
@@ -111,6 +117,24 @@ def on_hang_up(name: str, what: str) -> None:
         row = admin.set_on_hang_up(session, name, what)
         note(session, "upstream.on_hang_up", "upstream", row.id, name, what=what)
     click.echo(f"{name}: {what}, from the next call on.")
+
+
+@upstream.command("private-addresses")
+@click.argument("name")
+@click.argument("what", type=click.Choice(("allow", "refuse")))
+def private_addresses(name: str, what: str) -> None:
+    """Whether the upstream NAME may be at an address of this machine or a private network.
+
+    What is added here may; what is added in the browser needs a tick for it.
+    """
+    allowed = what == "allow"
+    with transaction() as session:
+        row = admin.find_upstream(session, name)
+        if row is not None and not allowed:
+            addresses.check_base_url(row.base_url, allow_private=False)
+        row = admin.set_allow_private(session, name, allowed)
+        note(session, "upstream.private_addresses", "upstream", row.id, name, allowed=allowed)
+    click.echo(f"{name}: private addresses are {what}{'ed' if allowed else 'd'}.")
 
 
 def _provider(row: str) -> Provider:

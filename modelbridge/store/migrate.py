@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import Engine
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-HEAD = "0004"
+HEAD = "0005"
 
 
 class SchemaError(RuntimeError):

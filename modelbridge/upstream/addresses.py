@@ -24,6 +24,8 @@ _METADATA = [
 _METADATA_NAMES = {"metadata", "metadata.google.internal", "metadata.goog", "instance-data"}
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _NAT64 = IPv6Network("64:ff9b::/96")
+# Not global either, although older Pythons take them for it.
+_LOCAL = [ip_network("64:ff9b:1::/48"), ip_network("fec0::/10")]
 
 _URL = re.compile(
     r"(?P<scheme>https?)://"
@@ -45,13 +47,21 @@ def is_forbidden(address: str) -> bool:
     return any(_is_forbidden(one) for one in _carried(_parse(address)))
 
 
+def is_public(address: str) -> bool:
+    """Whether anybody on the internet has this IP address, and none that it carries is private."""
+    return all(
+        one.is_global and not any(one in network for network in _LOCAL)
+        for one in _carried(_parse(address))
+    )
+
+
 def check_base_url(url: str, *, allow_private: bool) -> str:
     """The URL in its normal form: lower-case scheme and host, no default port, no slash at its end.
 
     Raises ValueError, naming the base URL and what to do, for anything that is not a plain http or
     https URL of a host; for http and for private and loopback hosts unless `allow_private`; for
-    link-local and metadata hosts always. Names are not looked up: `is_forbidden` is asked again
-    about the address at every connection.
+    link-local and metadata hosts always. Names are not looked up: `dial` asks the same about the
+    address of every connection.
     """
     found = _URL.fullmatch(url.strip())
     if found is None:
@@ -76,7 +86,7 @@ def _check_host(scheme: str, host: str, *, allow_private: bool) -> None:
     if scheme == "http":
         raise ValueError("base URL must begin with https:// unless private addresses are allowed")
     if (
-        all(one.is_global for one in _carried(address))
+        is_public(str(address))
         if address is not None
         else "." in host and not host.endswith(_PRIVATE_SUFFIXES)
     ):

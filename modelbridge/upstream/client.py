@@ -102,7 +102,9 @@ class Exchange:
         self._target = target
         self._request = request
         self._stream = stream
-        self._line = Line(target.upstream, client.settings.connect_seconds)
+        self._line = Line(
+            target.upstream, client.settings.connect_seconds, allow_private=target.allow_private
+        )
         self._answer: Answer | Strange | None = None
         self._taken: Answer | None = None
         self._ended = False

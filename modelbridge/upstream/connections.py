@@ -214,20 +214,25 @@ class Adapter(HTTPAdapter):
         self._ca_file = ca_file
         self._pool_size = pool_size
         self._lock = threading.Lock()
-        self._pools: dict[str, _PoolRules] = {}
+        self._pools: dict[tuple[str, bool], _PoolRules] = {}
         self._context: ssl.SSLContext | None = None
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> HTTPConnectionPool:
-        """The pool of the request's origin: no proxy, TLS verified, whatever is asked."""
+        """The pool of the request's origin: no proxy, TLS verified, whatever is asked.
+
+        What may be at a private address has pools of its own: a connection that was allowed there
+        is not used where it would not be.
+        """
         origin, _ = _split(cast(str, request.url))
-        pool = self._pools.get(origin)
+        name = origin, current().allow_private
+        pool = self._pools.get(name)
         if pool is None:
             with self._lock:
-                pool = self._pools.get(origin)
+                pool = self._pools.get(name)
                 if pool is None:
-                    pool = self._pools[origin] = self._new_pool(origin)
+                    pool = self._pools[name] = self._new_pool(origin)
         return pool
 
     def request_url(self, request: PreparedRequest, proxies: Any) -> str:

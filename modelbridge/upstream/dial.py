@@ -10,7 +10,7 @@ from typing import Any
 
 from modelbridge import clock
 from modelbridge.errors import UpstreamError, UpstreamTimeout
-from modelbridge.upstream.addresses import is_forbidden
+from modelbridge.upstream.addresses import is_forbidden, is_public
 from modelbridge.upstream.line import Line
 
 logger = logging.getLogger("modelbridge.upstream")
@@ -22,7 +22,8 @@ _Resolved = list[tuple[int, Any]]
 def dial(host: str, port: int, line: Line) -> socket.socket:
     """A blocking socket, connected, that is attached to `line`.
 
-    Raises UpstreamError and UpstreamTimeout (`refused`: nothing was sent), or the line's error.
+    Raises UpstreamError and UpstreamTimeout (`refused`: nothing was sent), or the line's error. An
+    address that is not allowed ends it, though another of the name's might be.
     """
     until = clock.monotonic() + line.connect_seconds
     addresses = _resolve(host, port, line, until)
@@ -30,17 +31,36 @@ def dial(host: str, port: int, line: Line) -> socket.socket:
         f"Connecting to the upstream {line.upstream!r} took too long.", refused=True
     )
     for number, (family, address) in enumerate(addresses):
-        if is_forbidden(address[0]):
-            logger.error("upstream %s: %s is at a forbidden address", line.upstream, host)
-            raise UpstreamError(
-                f"The address of the upstream {line.upstream!r} is not allowed.", refused=True
-            )
+        _check(address[0], host, line)
         share_seconds = (until - clock.monotonic()) / (len(addresses) - number)
         try:
             return _connect(family, address, line, share_seconds)
         except UpstreamError as error:
             last = error
     raise last
+
+
+def _check(address: str, host: str, line: Line) -> None:
+    """Raises UpstreamError for an address that the line must not lead to."""
+    if is_forbidden(address):
+        logger.error("upstream %s: %s is at a forbidden address", line.upstream, host)
+        raise UpstreamError(
+            f"The address of the upstream {line.upstream!r} is not allowed.", refused=True
+        )
+    if not line.allow_private and not is_public(address):
+        logger.error(
+            "upstream %s: %s is at %s, an address of this machine or a private network; if that is "
+            "yours, tick the box for it under Administration, or use `flask upstream "
+            "private-addresses` (for alerts: `flask alerts set --webhook`)",
+            line.upstream,
+            host,
+            address,
+        )
+        raise UpstreamError(
+            f"The upstream {line.upstream!r} is at a private address, which is not allowed for it; "
+            "an administrator can tick the box for that.",
+            refused=True,
+        )
 
 
 def _resolve(host: str, port: int, line: Line, until: float) -> _Resolved:

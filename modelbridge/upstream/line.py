@@ -14,14 +14,17 @@ class Line:
     """Any thread may cut it at any time; the thread that works on it then gets the error.
 
     `sent_at` (clock.monotonic) is set before the first byte of the request can leave: while it is
-    None, nothing was sent.
+    None, nothing was sent. `allow_private`: addresses of this machine or a private network will do.
     """
 
-    __slots__ = ("_lock", "_socket", "connect_seconds", "error", "sent_at", "upstream")
+    __slots__ = (
+        "_lock", "_socket", "allow_private", "connect_seconds", "error", "sent_at", "upstream",
+    )  # fmt: skip
 
-    def __init__(self, upstream: str, connect_seconds: float) -> None:
+    def __init__(self, upstream: str, connect_seconds: float, *, allow_private: bool) -> None:
         self.upstream = upstream
         self.connect_seconds = connect_seconds
+        self.allow_private = allow_private
         self.error: BridgeError | None = None
         self.sent_at: float | None = None
         self._lock = threading.Lock()

@@ -40,7 +40,8 @@ class Target:
 
     `base_url` has no slash at its end. `credential` is sealed, and opened only where it is used.
     `cancel_stops_billing`: closing the connection stops the meter. `endpoints`: what the upstream
-    itself takes for this model.
+    itself takes for this model. `allow_private`: it may be at an address of this machine or a
+    private network.
     """
 
     upstream_id: str
@@ -54,6 +55,7 @@ class Target:
     cancel_stops_billing: bool = False
     endpoints: tuple[KindName, ...] = ("chat",)
     credential: str | None = field(default=None, repr=False)
+    allow_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

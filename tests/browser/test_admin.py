@@ -41,6 +41,7 @@ def furnish(served_world: ServedWorld, alice: User) -> None:
                 name=name,
                 provider=provider,
                 base_url=None,
+                allow_private=True,
                 sealed_credential=lambda _: "sealed",
             )
         admin.add_upstream(
@@ -48,6 +49,7 @@ def furnish(served_world: ServedWorld, alice: User) -> None:
             name="basement-llama",
             provider="llamacpp",
             base_url="http://192.168.1.20:8080/v1",
+            allow_private=True,
             sealed_credential=lambda _: None,
         )
         admin.add_model(
@@ -131,6 +133,7 @@ def test_the_pages_of_a_bridge_that_is_in_use(
         ("/accounts", "admin-accounts"), ("/upstreams", "admin-upstreams"),
         ("/upstreams/new", "admin-upstream-new"),
         ("/upstreams/openai/credential", "admin-upstream-credential"),
+        ("/upstreams/openai/edit", "admin-upstream-edit"),
         ("/upstreams/openai/remove", "admin-upstream-remove"), ("/models", "admin-models"),
         ("/models/edit/house-model", "admin-model-edit"), ("/exchange-rate", "admin-fx"),
         ("/settings", "admin-settings"), ("/audit", "admin-audit"),

@@ -47,6 +47,7 @@ def furnish(served_world: ServedWorld, alice: User) -> None:
             name="openai",
             provider="openai",
             base_url=None,
+            allow_private=True,
             sealed_credential=lambda _: "sealed",
         )
         postings.top_up(session, alice.account_id, 18_765_432_109)

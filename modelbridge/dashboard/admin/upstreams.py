@@ -24,7 +24,26 @@ from modelbridge.upstream.probe import probe
 _CREDENTIAL_ATTRIBUTES = {"autocomplete": "off", "spellcheck": "false"}
 
 
-class UpstreamForm(Form):
+class _AddressForm(Form):
+    """Whether the address may be private: one that it is given, or one that its name leads to."""
+
+    allow_private = BooleanField(
+        "Allow http, and addresses of this machine or a private network",
+        description="For servers of your own, such as Ollama or llama.cpp. Without the tick, a "
+        "name that leads to such an address is not called. The key travels unencrypted over http.",
+    )
+
+    def checked(self, address: str) -> str:
+        """The address in its normal form. Raises ValueError in words about an address."""
+        try:
+            return addresses.check_base_url(address, allow_private=self.allow_private.data)
+        except ValueError as error:
+            words = str(error).replace("base URL", "the address", 1)
+            tick = "; tick the box if it is yours" if "private" in words else ""
+            raise ValueError(words + tick) from None
+
+
+class UpstreamForm(_AddressForm):
     """A new upstream. Without a base URL it is the provider's own."""
 
     provider = SelectField("Provider")
@@ -38,11 +57,6 @@ class UpstreamForm(Form):
         "Base URL",
         description="As the provider's own SDK takes it. Empty means the provider's address.",
         render_kw={"autocomplete": "off", "spellcheck": "false", "inputmode": "url"},
-    )
-    allow_private = BooleanField(
-        "Allow http, and addresses of this machine or a private network",
-        description="For servers of your own, such as Ollama or llama.cpp. The key travels "
-        "unencrypted over http.",
     )
     credential = PasswordField(
         "API key",
@@ -70,13 +84,9 @@ class UpstreamForm(Form):
         if not typed and not provider.base_url:
             raise ValueError(f"base_url: enter an address; {provider.title} has none of its own")
         try:
-            return addresses.check_base_url(
-                typed or provider.base_url or "", allow_private=self.allow_private.data
-            )
+            return self.checked(typed or provider.base_url or "")
         except ValueError as error:
-            words = str(error).replace("base URL", "the address", 1)
-            tick = "; tick the box below if it is yours" if "private" in words else ""
-            raise ValueError(f"base_url: {words}{tick}") from None
+            raise ValueError(f"base_url: {error}") from None
 
 
 class CredentialForm(Form):
@@ -94,8 +104,8 @@ class CredentialForm(Form):
         check(check_credential, (field.data or "").strip())
 
 
-class HangUpForm(Form):
-    """What a client that leaves in mid-stream sets off."""
+class EditForm(_AddressForm):
+    """Where it may be, and what a client that leaves in mid-stream sets off."""
 
     on_hang_up = SelectField(
         "When a client leaves in mid-stream",
@@ -107,6 +117,16 @@ class HangUpForm(Form):
         description="Closing saves money only where the provider then stops billing; elsewhere "
         "you pay for an answer that nobody hears out.",
     )
+
+    def __init__(self, row: Upstream) -> None:
+        """It shows what holds."""
+        held = {"allow_private": row.allow_private, "on_hang_up": row.on_hang_up}
+        super().__init__(data=held)
+        self._base_url = row.base_url
+
+    def validate_allow_private(self, field: Field) -> None:
+        """An address that is private by itself needs the tick."""
+        check(self.checked, self._base_url)
 
 
 def check_credential(text: str) -> None:
@@ -175,21 +195,18 @@ def replace_credential(name: str) -> ResponseReturnValue:
     return page, 400 if form.errors else 200
 
 
-@pages.route(
-    "/upstreams/<name>/on-hang-up", methods=["GET", "POST"], endpoint="upstream_on_hang_up"
-)
-def change_on_hang_up(name: str) -> ResponseReturnValue:
-    """Drain or close, from the next call on."""
+@pages.route("/upstreams/<name>/edit", methods=["GET", "POST"], endpoint="upstream_edit")
+def edit(name: str) -> ResponseReturnValue:
+    """What may be changed of it; it holds from the next call on."""
     with bridge().database.reading() as session:
         row = _find(session, name)
-    form = HangUpForm(data={"on_hang_up": row.on_hang_up})
+    form = EditForm(row)
     if form.validate_on_submit():
         with bridge().database.transaction() as session:
-            admin.set_on_hang_up(session, _find(session, name).name, form.on_hang_up.data)
-            note(session, "upstream.on_hang_up", "upstream", row.id, row.name)
+            _change(session, _find(session, name), form)
         flash(f"{name} does so from its next call on.", "success")
         return redirect(url_for("admin.upstreams"), 303)
-    page = render_template("admin/upstream_on_hang_up.html", form=form, row=row)
+    page = render_template("admin/upstream_edit.html", form=form, row=row)
     return page, 400 if form.errors else 200
 
 
@@ -230,6 +247,18 @@ def _find(session: Session, name: str) -> Upstream:
     return admin.find_upstream(session, name) or abort(404)
 
 
+def _change(session: Session, row: Upstream, form: EditForm) -> None:
+    what, allowed = form.on_hang_up.data, form.allow_private.data
+    if what != row.on_hang_up:
+        admin.set_on_hang_up(session, row.name, what)
+        note(session, "upstream.on_hang_up", "upstream", row.id, row.name, what=what)
+    if allowed != row.allow_private:
+        admin.set_allow_private(session, row.name, allowed)
+        note(
+            session, "upstream.private_addresses", "upstream", row.id, row.name, allowed=allowed
+        )  # fmt: skip
+
+
 def _create(form: UpstreamForm) -> str:
     """Raises ValueError naming the field."""
     address = form.address()
@@ -240,11 +269,12 @@ def _create(form: UpstreamForm) -> str:
             name=form.name.data.strip(),
             provider=form.provider.data,
             base_url=address,
+            allow_private=form.allow_private.data,
             sealed_credential=_seal(secret),
         )
         note(
             session, "upstream.add", "upstream", row.id, row.name,
-            provider=row.provider, base_url=row.base_url,
+            provider=row.provider, base_url=row.base_url, allow_private=row.allow_private,
         )  # fmt: skip
     return row.name
 

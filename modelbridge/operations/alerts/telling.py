@@ -57,7 +57,7 @@ def by_webhook(
         TIMESTAMP_HEADER: timestamp,
         SIGNATURE_HEADER: signature(secret, timestamp, jsonio.dumps(body)),
     }
-    return _post(client, wanted.webhook_url, WireRequest("", body, headers))
+    return _post(client, wanted, WireRequest("", body, headers))
 
 
 def body_of(alert: Alert, public_url: str) -> JSONDict:
@@ -79,8 +79,8 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
     return "v1=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
 
 
-def _post(client: UpstreamClient, url: str, request: WireRequest) -> str | None:
-    parts = urlsplit(url)
+def _post(client: UpstreamClient, wanted: AlertSettings, request: WireRequest) -> str | None:
+    parts = urlsplit(wanted.webhook_url)
     target = Target(
         upstream_id=NAME,
         upstream="webhook",
@@ -89,6 +89,7 @@ def _post(client: UpstreamClient, url: str, request: WireRequest) -> str | None:
         base_url=f"{parts.scheme}://{parts.netloc}",
         auth="none",
         model="",
+        allow_private=wanted.webhook_private,
     )
     sent = WireRequest(parts.path or "/", request.body, request.headers)
     exchange = client.open(target, sent, stream=False)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey
+from sqlalchemy import CheckConstraint, ForeignKey, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from modelbridge.store.schema.base import Base
@@ -14,6 +14,7 @@ class Upstream(Base):
 
     `on_hang_up`: what to do when a client leaves in mid-stream: `drain` the answer to its real
     usage, `close` the connection, or `auto`: close only where the provider then stops billing.
+    `allow_private`: its name may resolve to an address of this machine or a private network.
     """
 
     __tablename__ = "upstreams"
@@ -27,6 +28,7 @@ class Upstream(Base):
     base_url: Mapped[str]
     credential: Mapped[str | None]
     on_hang_up: Mapped[str] = mapped_column(default="auto")
+    allow_private: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[datetime]
 
 
