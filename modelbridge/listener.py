@@ -17,6 +17,7 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 
 from modelbridge import clock
+from modelbridge.ids import find_keys
 from modelbridge.v1.errors import server_refusal
 from modelbridge.v1.respond import UNSENT_BYTES
 
@@ -166,15 +167,40 @@ class Task(WSGITask):  # type: ignore[misc]
 
 
 class Request(HTTPRequestParser):  # type: ignore[misc]
-    """A request whose end is told in one way only (RFC 9112, 6.3).
+    """A request whose end is told in one way only (RFC 9112, 6.3); a stranger's has no long body.
 
     With two lengths, a proxy in front might see another end than we do, and take what follows for
     a request of somebody else's. waitress lets the coding win and keeps the connection.
+
+    Who shows nothing that could be a key (under /v1) or a cookie (on the pages) is refused by the
+    app in any case: a body of unknown length, one larger than a head may be, and one that the
+    client asks about first are not read for that. The app gets the request without its body, and
+    the connection closes after its answer.
     """
 
     def parse_header(self, header_plus: bytes) -> None:
         """Raises ParsingError."""
         super().parse_header(header_plus)
+        self._check_length(header_plus)
+        if self.body_rcv is not None and (
+            self.chunked
+            or self.expect_continue
+            or self.content_length > self.adj.max_request_header_size
+        ):
+            self._refuse_strangers()
+
+    def _refuse_strangers(self) -> None:
+        """Without anything shown it ends here; what follows is never served, nor asked for."""
+        shown = self.headers.get("AUTHORIZATION", "") + " " + self.headers.get("X_API_KEY", "")
+        if find_keys(shown) or (not self.path.startswith("/v1/") and "COOKIE" in self.headers):
+            return
+        self.close()  # the body's buffer, still empty
+        self.body_rcv = None
+        self.chunked = self.expect_continue = False
+        self.content_length = 0
+        self.headers["CONNECTION"] = "close"
+
+    def _check_length(self, header_plus: bytes) -> None:
         if b"transfer-encoding" not in header_plus.lower():
             return
         names = [line.partition(b":")[0].lower() for line in header_plus.split(b"\r\n")[1:]]

@@ -4,13 +4,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from people import wait_for
 
-from modelbridge import config, server
+from modelbridge import config, ids, server
 from modelbridge.listener import Sockets
 
 BLOCK = b"0123456789abcdef" * 4096
@@ -128,8 +129,8 @@ def test_a_client_that_leaves_is_known_to_have_left(site: Site) -> None:
 
 def test_a_client_may_ask_whether_to_send_its_body(site: Site) -> None:
     with site.connect() as line:
-        head = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
-        line.sendall(head)
+        head = "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n"
+        line.sendall(f"{head}Cookie: mb=1\r\n\r\n".encode())
         assert read_until(line, b"\r\n\r\n").startswith(b"HTTP/1.1 100")
         line.sendall(b"body")
         assert read_until(line, b"body").startswith(b"HTTP/1.1 200")
@@ -182,7 +183,75 @@ def test_a_body_with_two_ends_is_refused_and_what_follows_is_nobodys(site: Site,
 def test_a_chunked_body_still_arrives(site: Site) -> None:
     with site.connect() as line:
         line.sendall(
-            b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nCookie: mb=1\r\n\r\n"
             b"5\r\nhello\r\n0\r\n\r\n"
         )
         assert line.recv(65_536).endswith(b"\r\n\r\nhello")
+
+
+HEAD_BYTES = 262_144
+KEY = ids.new_api_key(test=False)
+MISTYPED = KEY[:-1] + ("a" if KEY[-1] != "a" else "b")
+
+
+@pytest.mark.parametrize(
+    ("path", "shown", "is_read"),
+    [
+        ("/v1/x", f"Authorization: Bearer {KEY}", True),
+        ("/v1/x", f"X-Api-Key: {KEY}", True),
+        ("/x", "Cookie: mb=1", True),
+        ("/x", f"Authorization: Bearer {KEY}", True),
+        ("/v1/x", f"Authorization: Bearer {MISTYPED}", False),
+        ("/v1/x", "Authorization: Basic abc", False),
+        ("/v1/x", "Cookie: mb=1", False),
+        ("/v1/x", "X-Nothing: 1", False),
+        ("/x", "X-Nothing: 1", False),
+    ],
+)
+@pytest.mark.parametrize(
+    "length",
+    [
+        f"Content-Length: {HEAD_BYTES + 1}",
+        "Content-Length: 5\r\nExpect: 100-continue",
+        "Transfer-Encoding: chunked",
+    ],
+)
+def test_a_strangers_long_body_is_not_read_before_the_answer(
+    site: Site, path: str, shown: str, is_read: bool, length: str
+) -> None:
+    with site.connect() as line:
+        line.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{shown}\r\n{length}\r\n\r\n".encode())
+        if is_read:
+            line.settimeout(0.2)
+            if "Expect" in length:
+                assert line.recv(100).startswith(b"HTTP/1.1 100 ")
+            with pytest.raises(TimeoutError):
+                line.recv(100)
+            assert site.asked == []
+        else:
+            got = read_until(line, b"\r\n\r\n" + path.encode())
+            assert got.startswith(b"HTTP/1.1 200 ")
+            assert b"\r\nConnection: close\r\n" in got
+            assert line.recv(100) == b""
+
+
+def test_a_strangers_short_body_is_read_and_the_connection_kept(site: Site) -> None:
+    body = b"x" * HEAD_BYTES
+    with site.connect() as line:
+        for _ in range(2):
+            line.sendall(f"POST /v1/x HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+            line.sendall(body)
+            assert b"Connection: close" not in read_until(line, body)
+
+
+def test_what_follows_a_body_that_is_not_read_is_nobodys(site: Site) -> None:
+    smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+    long = "POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n"
+    with site.connect() as line:
+        line.sendall((long + smuggled * 3).encode())
+        got = b""
+        with suppress(ConnectionResetError):
+            while piece := line.recv(65_536):
+                got += piece
+    assert got.count(b"HTTP/1.") == 1
+    assert site.asked == ["/v1/x"]

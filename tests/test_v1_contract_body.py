@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hostile import HostileUpstream, reply
+from openai import AuthenticationError, OpenAI
 from people import Key, Person, TestBridge, serving
 from test_v1_contract import CHAT, HELLO, Answer, Headers, ask, bearer
 
@@ -262,6 +263,20 @@ def test_a_body_that_is_too_large_is_refused_in_json(tmp_path: Any) -> None:
         assert long.told == (413, "invalid_request_error", "request_too_large")
         assert post(key, b" " * 2048).status == 400
         bridge.check_books()
+
+
+@pytest.mark.parametrize("size", [2_000, 5_000_000])
+def test_a_body_without_a_key_is_refused_alike_whether_it_was_read_or_not(
+    key: Key, size: int
+) -> None:
+    """The long one is not read; OpenAI's client gets its answer all the same."""
+    client = OpenAI(base_url=f"{key.bridge.url}/v1", api_key="sk-none", max_retries=0)
+    with pytest.raises(AuthenticationError) as refusal:
+        client.chat.completions.create(
+            model="gpt-test", messages=[{"role": "user", "content": "x" * size}]
+        )
+    assert refusal.value.code == "invalid_api_key"
+    assert refusal.value.response.headers.get("connection") == ("close" if size > 10**6 else None)
 
 
 def test_broken_http_is_refused_in_json(frugal: Key) -> None:
