@@ -172,28 +172,30 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
     With two lengths, a proxy in front might see another end than we do, and take what follows for
     a request of somebody else's. waitress lets the coding win and keeps the connection.
 
-    Who shows nothing that could be a key (under /v1) or a cookie (on the pages) is refused by the
-    app in any case: a body of unknown length, one larger than a head may be, and one that the
-    client asks about first are not read for that. The app gets the request without its body, and
-    the connection closes after its answer.
+    Without anything that could be a key (under /v1) or a cookie (on the pages) the app refuses it
+    in any case: a body of unknown length, one larger than a head may be, and one that the client
+    asks about first are not read for that; nor is one on the pages that is larger than their forms
+    may be, which is as much. The app gets the request without its body, and the connection closes
+    after its answer.
     """
 
     def parse_header(self, header_plus: bytes) -> None:
         """Raises ParsingError."""
         super().parse_header(header_plus)
         self._check_length(header_plus)
-        if self.body_rcv is not None and (
-            self.chunked
-            or self.expect_continue
-            or self.content_length > self.adj.max_request_header_size
-        ):
-            self._refuse_strangers()
+        if self.body_rcv is not None:
+            is_long = self.content_length > self.adj.max_request_header_size
+            if (is_long or self.chunked or self.expect_continue) and not self._may_go_on(is_long):
+                self._end()
 
-    def _refuse_strangers(self) -> None:
-        """Without anything shown it ends here; what follows is never served, nor asked for."""
+    def _may_go_on(self, is_long: bool) -> bool:
+        if not self.path.startswith("/v1/"):
+            return not is_long and "COOKIE" in self.headers
         shown = self.headers.get("AUTHORIZATION", "") + " " + self.headers.get("X_API_KEY", "")
-        if find_keys(shown) or (not self.path.startswith("/v1/") and "COOKIE" in self.headers):
-            return
+        return bool(find_keys(shown))
+
+    def _end(self) -> None:
+        """It ends with its head; what follows is never served, nor asked for."""
         self.close()  # the body's buffer, still empty
         self.body_rcv = None
         self.chunked = self.expect_continue = False
