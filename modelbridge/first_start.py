@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 from modelbridge import clock
 from modelbridge.catalog import admin
 from modelbridge.factory import Bridge
-from modelbridge.identity import keys, links, users
+from modelbridge.identity import auditlog, keys, links, users
 from modelbridge.store.tables import Milestone, User
 from modelbridge.upstream import credentials
 
@@ -62,7 +63,7 @@ def _upstreams(bridge: Bridge, session: Session) -> Iterator[str]:
             yield f"{variable} is ignored: it holds a key of ModelBridge itself, not {name}'s."
         elif name not in known:
             seal = partial(_seal, bridge.settings.master_key, credential.strip())
-            admin.add_upstream(
+            row = admin.add_upstream(
                 session,
                 name=name,
                 provider=name,
@@ -70,6 +71,10 @@ def _upstreams(bridge: Bridge, session: Session) -> Iterator[str]:
                 allow_private=True,
                 sealed_credential=seal,
             )
+            _note(
+                session, "upstream.add", "upstream", row.id, row.name,
+                provider=row.provider, base_url=row.base_url, allow_private=True,
+            )  # fmt: skip
             yield f"The upstream {name!r} was made from {variable}."
 
 
@@ -91,9 +96,25 @@ def _curl(bridge: Bridge, session: Session) -> str:
         expires_at=None,
         models=None,
     )
+    _note(session, "key.create", "key", key.row.id, f"{key.row.name} ({key.row.prefix}…)")
     return (
         f"    curl {bridge.settings.base_url}/chat/completions "
         f"-H 'Authorization: Bearer {key.secret}' -H 'Content-Type: application/json' "
         f'-d \'{{"model": "{FIRST_MODEL}", '
         '"messages": [{"role": "user", "content": "Hello!"}]}\''
+    )
+
+
+def _note(
+    session: Session, action: str, kind: str, subject_id: str, subject: str, **details: Any
+) -> None:
+    auditlog.record(
+        session,
+        actor=None,
+        actor_text=auditlog.FIRST_START,
+        action=action,
+        subject_kind=kind,
+        subject_id=subject_id,
+        subject=subject,
+        details=details or None,
     )

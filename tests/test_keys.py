@@ -261,13 +261,13 @@ def test_the_first_test_key_becomes_the_administrator_s(
     orphan = make(session, alice, account_id=None, user_id=None, test=True).row
     his = make(session, charlie).row
     team_s = make(session, alice, account_id=open_account(session, "team").id, user_id=None).row
-    assert keys.adopt_orphan_keys(session, alice) == 1
+    assert keys.adopt_orphan_keys(session, alice) == [orphan]
     for row in (orphan, his, team_s):
         session.refresh(row)
     assert (orphan.user_id, orphan.account_id) == (alice.id, alice.account_id)
     assert his.user_id == charlie.id
     assert team_s.user_id is None
-    assert keys.adopt_orphan_keys(session, charlie) == 0
+    assert keys.adopt_orphan_keys(session, charlie) == []
 
 
 # Finding

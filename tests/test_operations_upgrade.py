@@ -23,6 +23,7 @@ from modelbridge.operations.restore import RestoreError, restore
 from modelbridge.store import migrate
 from modelbridge.store.backup import backup
 from modelbridge.store.migrate import HEAD, SchemaError
+from modelbridge.store.tables import AuditEvent
 
 
 def settings_of(folder: Path, **environ: str) -> config.Settings:
@@ -182,6 +183,7 @@ def test_a_backup_is_restored_verified_and_says_what_is_missing(
     with serving(folder) as again:
         again.check_books()
         assert len(again.calls()) == 1
+        assert [one.action for one in again.rows(AuditEvent)][-1] == "database.restore"
 
 
 def test_a_backup_of_an_earlier_revision_is_brought_up(old: Path, tmp_path: Path) -> None:

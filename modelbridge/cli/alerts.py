@@ -90,6 +90,8 @@ def test(context: click.Context) -> None:
     """Send a test alert by every way that is set; exit status 1 if one failed."""
     clock = cast(_Alerts, current_app.extensions["modelbridge"].alerts)
     told = clock.test()
+    with transaction() as session:
+        note(session, "alerts.test", "setting", "alerts", "alerts", told=told)
     for words in told:
         click.echo(words)
     if not told:

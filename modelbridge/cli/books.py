@@ -3,7 +3,7 @@
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from modelbridge.cli.common import Group, bridge
+from modelbridge.cli.common import Group, bridge, note, transaction
 from modelbridge.cli.output import as_json, hint
 from modelbridge.errors import BridgeError
 from modelbridge.gateway import books
@@ -23,9 +23,11 @@ def check(context: click.Context, json_wanted: bool) -> None:
     The running bridge goes by what was found, if it can be kept.
     """
     report = books.audit(bridge().database)
-    problems, counts = list(report.problems), dict(report.counts)
+    problems, counts, check_id = list(report.problems), dict(report.counts), report.id
     try:
         books.keep(bridge().database, report)
+        with transaction() as session:
+            note(session, "books.check", "books", check_id, "The books", ok=not problems)
     except (BridgeError, SQLAlchemyError):
         hint("What was found could not be kept: the database cannot be written.")
     if json_wanted:

@@ -37,7 +37,10 @@ def create(email: str, admin: bool, password_stdin: bool) -> None:
             password_hash=password_hash,
         )
         note(session, "user.create", "user", made.id, made.email, administrator=admin)
-        adopted = keys.adopt_orphan_keys(session, made) if admin else 0
+        adopted = keys.adopt_orphan_keys(session, made) if admin else []
+        for key in adopted:
+            subject = f"{key.name} ({key.prefix}…)"
+            note(session, "key.transfer", "key", key.id, subject, to=made.email)
         token = (
             None if password_hash else links.new_link(session, "reset", made.id, FIRST_LINK_HOURS)
         )

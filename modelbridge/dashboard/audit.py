@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelbridge.dashboard import access
 from modelbridge.identity import auditlog
-from modelbridge.store.tables import ApiKey, Team
+from modelbridge.store.tables import ApiKey, Team, User
 
 
 def note(
@@ -16,12 +16,16 @@ def note(
     kind: str,
     subject_id: str,
     subject: str,
+    actor: User | None = None,
     **details: Any,
 ) -> None:
-    """The event is in the log if this transaction commits; see `auditlog.record`."""
+    """The event is in the log if this transaction commits; see `auditlog.record`.
+
+    `actor`: who did it, if they are not logged in yet.
+    """
     auditlog.record(
         session,
-        actor=access.the_user(),
+        actor=actor or access.the_user(),
         action=action,
         subject_kind=kind,
         subject_id=subject_id,

@@ -5,6 +5,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from modelbridge.dashboard import access
+from modelbridge.dashboard.audit import note_key
 from modelbridge.dashboard.forms import NewPasswordForm, SetupForm
 from modelbridge.dashboard.services import bridge
 from modelbridge.dashboard.session import enter_or_ask
@@ -82,8 +83,9 @@ def _make_administrator(token: str, form: SetupForm) -> tuple[User, str]:
             account_id=accounts.open_account(session, "user", zone).id,
             password_hash=password_hash,
         )
-        keys.adopt_orphan_keys(session, user)
         _note(session, "user.setup", user)
+        for key in keys.adopt_orphan_keys(session, user):
+            note_key(session, "key.transfer", key, actor=user, to=user.email)
         session_token = access.start_session(session, user)
         session.refresh(user)
     return user, session_token

@@ -8,6 +8,7 @@ from modelbridge import clock
 from modelbridge.store.tables import AuditEvent, User
 
 COMMAND_LINE = "command line"
+FIRST_START = "first start"
 NOBODY = "nobody"
 _MOST_TEXT = 300
 

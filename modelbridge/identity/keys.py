@@ -233,18 +233,19 @@ def find_by_prefix(session: Session, text: str) -> list[ApiKey]:
     return list(session.scalars(select(ApiKey).where(meant).order_by(*_NEWEST_FIRST)))
 
 
-def adopt_orphan_keys(session: Session, user: User) -> int:
-    """Keys that had neither person nor account are now `user`'s own; says how many there were.
+def adopt_orphan_keys(session: Session, user: User) -> list[ApiKey]:
+    """Keys that had neither person nor account are now `user`'s own; says which those are.
 
     Only the test key of the very first start is made so: it becomes the first administrator's.
     """
-    adopted = session.scalars(
-        update(ApiKey)
-        .where(ApiKey.user_id.is_(None), ApiKey.account_id.is_(None))
-        .values(user_id=user.id, account_id=user.account_id)
-        .returning(ApiKey.id)
-    ).all()
-    return len(adopted)
+    return list(
+        session.scalars(
+            update(ApiKey)
+            .where(ApiKey.user_id.is_(None), ApiKey.account_id.is_(None))
+            .values(user_id=user.id, account_id=user.account_id)
+            .returning(ApiKey)
+        )
+    )
 
 
 def _personal(user_id: str) -> Select[ApiKey]:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DatabaseError
 
 from modelbridge import clock
 from modelbridge.config import Settings
+from modelbridge.identity import auditlog
 from modelbridge.operations import upgrade
 from modelbridge.store import migrate
 from modelbridge.store.backup import BackupError, backup
@@ -88,7 +89,15 @@ def _verified(copy: Path, draft: Path) -> datetime | None:
                 problems = list(upgrade.problems(connection))
             if problems:
                 raise RestoreError(f"the data of {copy} is wrong: {'; '.join(problems[:3])}")
-            with database.reading() as session:
+            with database.transaction() as session:
+                auditlog.record(
+                    session,
+                    actor=None,
+                    action="database.restore",
+                    subject_kind="database",
+                    subject_id="",
+                    subject=copy.name,
+                )
                 return session.scalar(select(func.max(Call.started_at)))
         finally:
             database.close()

@@ -1,5 +1,7 @@
 """Changes to the person's own account, each from a form of its own."""
 
+from typing import Any
+
 from flask import flash, redirect, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
@@ -109,7 +111,7 @@ def knows_password(password: str) -> bool:
     return found is not None and found.id == own.id and current_user.is_authenticated
 
 
-def _note(session: Session, action: str, user: User, **details: object) -> None:
+def _note(session: Session, action: str, user: User, **details: Any) -> None:
     note(session, action, "user", user.id, user.email, **details)
 
 

@@ -84,6 +84,8 @@ def show() -> ResponseReturnValue:
 def test() -> ResponseReturnValue:
     """A test alert goes out by every way that is set; what came of it is told."""
     told = bridge().alerts.test()
+    with bridge().database.transaction() as session:
+        note(session, "alerts.test", "setting", "alerts", "alerts", told=told)
     for words in told or ["There is no way to tell anybody: set up mail, or a webhook."]:
         flash(words, "success" if words.endswith(": sent.") else "warning")
     return redirect(url_for("admin.alerts"), 303)

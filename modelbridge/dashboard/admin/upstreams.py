@@ -172,6 +172,8 @@ def test(name: str) -> ResponseReturnValue:
         outcome = probe(bridge().gateway.upstreams, target)
         if outcome.ok:
             bridge().gateway.health.worked(row.id)
+        with bridge().database.transaction() as session:
+            note(session, "upstream.test", "upstream", row.id, name, ok=outcome.ok)
         say(outcome.ok, f"{name}: {outcome.words}")
     return redirect(url_for("admin.upstreams"), 303)
 

@@ -11,7 +11,7 @@ from wtforms.validators import InputRequired, Length
 
 from modelbridge.dashboard import access, mail
 from modelbridge.dashboard.admin.guard import PAGE_SIZE, page_of, pages, search_words
-from modelbridge.dashboard.audit import note
+from modelbridge.dashboard.audit import note, note_key
 from modelbridge.dashboard.forms import Form, check, sentence
 from modelbridge.dashboard.services import bridge
 from modelbridge.identity import keys, links, preferences, second_step, sessions, users
@@ -243,7 +243,8 @@ def _create(form: UserForm) -> tuple[User, str]:
             account_id=account.id,
         )
         if user.is_admin:
-            keys.adopt_orphan_keys(session, user)
+            for key in keys.adopt_orphan_keys(session, user):
+                note_key(session, "key.transfer", key, to=user.email)
         token = links.new_link(session, "reset", user.id, FIRST_LINK_HOURS)
         note(session, "user.create", "user", user.id, user.email, administrator=user.is_admin)
     return user, token
