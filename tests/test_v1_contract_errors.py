@@ -155,6 +155,17 @@ def test_a_wrong_path_is_a_404_in_json(bridge: TestBridge, key: Key) -> None:
                 assert path in expect(answer, told)
 
 
+def test_geminis_clients_are_told_in_json_where_to_go(bridge: TestBridge, key: Key) -> None:
+    told = (404, "invalid_request_error", "not_found")
+    called = ask(
+        bridge, "POST", "/v1beta/models/gemini-2.5-pro:generateContent", [bearer(key)], b"{}"
+    )
+    listed = ask(bridge, "GET", "/v1beta/models", [("x-goog-api-key", "x")])
+    assert called.told == listed.told == told
+    assert "client of OpenAI's or Anthropic's" in called.error["message"]
+    assert "GET /v1/models" in listed.error["message"]
+
+
 def test_a_wrong_method_is_a_405_that_names_the_right_ones(bridge: TestBridge, key: Key) -> None:
     readable = {"GET", "HEAD", "OPTIONS"}
     for method, path, allowed in (

@@ -46,8 +46,8 @@ def init_app(app: Flask) -> None:
 
 
 def is_api_path(path: str) -> bool:
-    """Whether errors of this path are JSON: it lies under /v1."""
-    return path == "/v1" or path.startswith("/v1/")
+    """Whether errors of this path are JSON: it lies under /v1, or where Gemini's clients look."""
+    return path == "/v1" or path.startswith(("/v1/", "/v1beta/"))
 
 
 def render_error(error: Exception) -> Response:
