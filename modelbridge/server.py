@@ -33,6 +33,7 @@ _log = logging.getLogger("modelbridge")
 def main() -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
     logs.set_up("text")  # until the settings say otherwise
+    logs.catch_all()
     try:
         settings = config.load()
         logs.set_up(settings.log_format)

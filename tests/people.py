@@ -268,7 +268,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 10) -> Any:
 
 def flask(data_dir: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """A `flask …` command, as somebody would type it."""
-    return subprocess.run(
+    done = subprocess.run(
         [str(Path(__import__("sys").executable).with_name("flask")), *words],
         cwd=ROOT,
         env={"MODELBRIDGE_DATA_DIR": str(data_dir), "PATH": "/usr/bin:/bin"},
@@ -277,3 +277,5 @@ def flask(data_dir: Path, *words: str, stdin: str = "") -> subprocess.CompletedP
         text=True,
         check=False,
     )
+    assert log_watch.leaks(done.stderr) == []
+    return done

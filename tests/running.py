@@ -121,7 +121,7 @@ class RunningBridge:
         self, *words: str, stdin: str = "", **environ: str
     ) -> "subprocess.CompletedProcess[str]":
         """`flask words…`, however it ended."""
-        return subprocess.run(
+        done = subprocess.run(
             [str(Path(sys.executable).with_name("flask")), *words],
             cwd=ROOT,
             env=self.environ | environ,
@@ -131,11 +131,14 @@ class RunningBridge:
             timeout=60,
             check=False,
         )
+        assert log_watch.leaks(done.stderr) == []
+        return done
 
     def upstream(self, name: str, provider: str, base_url: str, credential: str) -> None:
         """The upstream is there; adding it again is nothing."""
         if name not in self._upstreams:
             self._upstreams.add(name)
+            log_watch.learn(credential)
             options = ("--provider", provider, "--base-url", base_url, "--api-key-stdin")
             self.flask("upstream", "add", name, *options, stdin=credential)
 

@@ -15,7 +15,9 @@ from running import RunningBridge, set_up
 
 from modelbridge import ids
 from modelbridge.config import SettingsError, load
+from modelbridge.identity import passwords
 from modelbridge.operations.logs import JsonLines, TextLines, redact
+from modelbridge.upstream import credentials
 
 KEY = ids.new_api_key(test=False)
 SECRETS = [
@@ -94,6 +96,39 @@ def test_json_lines_are_json() -> None:
     assert line == {"level": "error", "logger": "modelbridge.test", "message": "the message"}
 
 
+UNCAUGHT = """
+import logging, sys, threading, warnings
+from modelbridge.operations import logs
+logs.set_up("json")
+logs.catch_all()
+warnings.warn(sys.argv[1])
+def fail():
+    raise ValueError(sys.argv[1])
+class Grave:
+    __del__ = lambda self: fail()
+Grave()
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+fail()
+"""
+
+
+def test_what_nobody_catches_is_logged_like_all_else() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UNCAUGHT, f"no such key: {KEY}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["level"] for line in lines] == ["warning", "critical", "critical", "critical"]
+    assert all("no such key: mb_live_[redacted]" in line["exception"] for line in lines[1:])
+    assert KEY not in done.stdout + done.stderr
+
+
 def test_a_format_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="MODELBRIDGE_LOG_FORMAT must be one of text, json"):
         load({"MODELBRIDGE_DATA_DIR": str(tmp_path), "MODELBRIDGE_LOG_FORMAT": "xml"})
@@ -121,10 +156,31 @@ def test_the_watch_over_the_whole_suite_would_see_a_leak(
     assert leaks(f"oops {key.secret}")
     assert leaks('{"messages": [{"role": "user"}]}')
     assert leaks("the password is four odd old words")
-    logging.getLogger("modelbridge").error("%s", "the password is four odd old words")
-    assert len(log_watch.take_leaks()) == 1
-    logging.getLogger("modelbridge").error("%s", key.secret)
+    logger = logging.getLogger("modelbridge")
+    logger.info("%s", "the password is four odd old words")
+    assert len(log_watch.take_leaks()) == 2  # as text and as JSON
+    logger.error("%s", key.secret)
     assert log_watch.take_leaks() == []  # redacted
+
+
+def test_the_watch_learns_what_passes_through_a_bridge(
+    bridge: TestBridge, key: Key, log_watch: LogWatch
+) -> None:
+    key.chat(messages=[{"role": "user", "content": "Whom shall I tell?\nNobody else."}])
+    key.openai().chat.completions.create(
+        model="gpt-test", messages=[{"role": "user", "content": "A quiet word with the SDK"}]
+    )
+    passwords.verify(None, "an attempt of Charlie's")
+    credentials.seal("master", "up_1", "gsk-of-another-provider")
+    log_watch.take_leaks()
+    for secret in (
+        "Whom shall I tell?",
+        "A quiet word with the SDK",
+        "an attempt of Charlie's",
+        "gsk-of-another-provider",
+    ):
+        logging.getLogger("any.library").info("it said «%s», and no more", secret)
+        assert len(log_watch.take_leaks()) == 2, secret
 
 
 def test_commands_redact_too(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
 from datetime import UTC, datetime
+from types import TracebackType
 
 # Chatty ones: clients that hang up and migrations are no news.
 _QUIET = {"waitress": logging.WARNING, "alembic": logging.WARNING, "waitress.queue": logging.ERROR}
@@ -45,6 +47,23 @@ def set_up(log_format: str, level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, quiet))
+
+
+def catch_all() -> None:
+    """What nobody catches, in whatever thread, and Python's warnings are logged like all else."""
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda told: _uncaught(told.exc_type, told.exc_value, told.exc_traceback)
+    sys.unraisablehook = lambda told: _uncaught(told.exc_type, told.exc_value, told.exc_traceback)
+    logging.captureWarnings(True)
+
+
+def _uncaught(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, SystemExit | KeyboardInterrupt):  # somebody's wish
+        return
+    error = error or kind()
+    logging.getLogger(_HANDLER).critical("nobody caught this", exc_info=(kind, error, trace))
 
 
 def redact(text: str) -> str:
