@@ -31,6 +31,8 @@ DETECTORS = (
 KNOWN = {
     ("tests/test_addresses.py", "Basic Auth Credentials"),
     ("tests/test_cli_catalog.py", "Basic Auth Credentials"),
+    ("tests/test_operations_alerts.py", "Basic Auth Credentials"),
+    ("tests/test_operations_logs.py", "Basic Auth Credentials"),
 }
 
 
