@@ -2,7 +2,9 @@
 
 import logging
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from modelbridge.errors import UpstreamError
 from modelbridge.operations.alerts import settings as alert_settings
 from modelbridge.operations.alerts import telling
 from modelbridge.operations.alerts.settings import AlertSettings
+from modelbridge.store import migrate
+from modelbridge.store.database import Database
 from modelbridge.store.tables import Alert, AuditEvent
 from modelbridge.upstream import credentials
 
@@ -226,3 +230,21 @@ def test_a_webhook_whose_name_leads_to_a_private_address_needs_the_tick_too(
     assert said is not None
     assert ("It is at a private address" in said) is not allowed
     assert ("It cannot be reached" in said) is allowed
+
+
+def test_upstreams_of_before_may_be_where_they_are_and_only_those(tmp_path: Path) -> None:
+    columns = "id, name, provider, base_url, on_hang_up, created_at"
+    database = Database(tmp_path / "modelbridge.db")
+    migrate.upgrade(database.engine, "0004")
+    with closing(sqlite3.connect(database.path)) as connection, connection:
+        connection.execute(
+            f"INSERT INTO upstreams ({columns}) VALUES ('u1', 'old', 'x', 'x', 'auto', 1)"  # noqa: S608
+        )
+    migrate.upgrade(database.engine)
+    with closing(sqlite3.connect(database.path)) as connection, connection:
+        connection.execute(
+            f"INSERT INTO upstreams ({columns}) VALUES ('u2', 'new', 'x', 'x', 'auto', 1)"  # noqa: S608
+        )
+        found = connection.execute("SELECT name, allow_private FROM upstreams ORDER BY id")
+        assert found.fetchall() == [("old", 1), ("new", 0)]
+    database.close()
