@@ -313,6 +313,20 @@ def test_turning_it_off_takes_password_and_code_and_logs_others_out(
     assert len(events(world, "account.second_step_off")) == 1
 
 
+def test_guesses_of_the_code_that_turns_it_off_are_slowed_down_too(
+    world: World, alice: Browser
+) -> None:
+    """Whoever has the password and a browser that is logged in does not get to guess, either."""
+    _, codes = turn_on(alice)
+    statuses = [off(alice, off_code="000000").status_code for _ in range(12)]
+    assert statuses == [400] * 10 + [429] * 2
+    assert off(alice, off_code=codes[0]).status_code == 429
+    assert second_step.is_on(row(world))
+    assert len(events(world, "session.wrong_code")) == 10
+    alice.client.environ_base["REMOTE_ADDR"] = "198.51.100.7"
+    assert off(alice, off_code=codes[0]).status_code == 303
+
+
 def test_an_administrator_turns_a_lost_one_off(world: World, alice: Browser) -> None:
     bob = world.person(BOB)
     assert f"/admin/users/{bob.id}/second-step" not in alice.get(f"/admin/users/{bob.id}").text

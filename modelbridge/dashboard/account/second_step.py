@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 import segno
-from flask import flash, redirect, render_template, url_for
+from flask import current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy.orm import Session
@@ -16,6 +16,8 @@ from modelbridge.dashboard.account.forms import BeginForm, ConfirmForm, NewCodes
 from modelbridge.dashboard.audit import note
 from modelbridge.dashboard.forms import Form
 from modelbridge.dashboard.services import bridge
+from modelbridge.dashboard.session import slow_down
+from modelbridge.dashboard.throttle import LoginThrottle
 from modelbridge.identity import preferences, second_step, sessions
 from modelbridge.store.tables import User
 
@@ -85,6 +87,9 @@ def turn_off() -> ResponseReturnValue:
     if not knows_password(form.off_password.data):
         form.blame(ValueError(f"off_password: {_NOT_YOURS}"))
         return _page(form)
+    email = access.the_user().email
+    throttle: LoginThrottle = current_app.extensions["modelbridge.code_throttle"]
+    slow_down(throttle, email)  # who knows the password must not get to guess here, either
     with bridge().database.transaction() as session:
         user = _own_row(session)
         if not second_step.is_on(user):
@@ -93,10 +98,11 @@ def turn_off() -> ResponseReturnValue:
         if is_right:
             second_step.turn_off(session, user)
             sessions.end_others(session, user.id, current_user.token)
-            _note(session, "account.second_step_off", user)
+        _note(session, "account.second_step_off" if is_right else "session.wrong_code", user)
     if not is_right:
         form.blame(ValueError(f"off_code: {_WRONG_CODE}"))
         return _page(form)
+    throttle.succeeded(email, request.remote_addr or "")
     flash("Your second step is off. Other browsers are logged out.", "success")
     return redirect(url_for("account.second_step"), 303)
 
