@@ -167,7 +167,7 @@ class Task(WSGITask):  # type: ignore[misc]
 
 
 class Request(HTTPRequestParser):  # type: ignore[misc]
-    """A request whose end is told in one way only (RFC 9112, 6.3); a stranger's has no long body.
+    """A request whose end is told in one way only (RFC 9112, 6.3), and that is always answered.
 
     With two lengths, a proxy in front might see another end than we do, and take what follows for
     a request of somebody else's. waitress lets the coding win and keeps the connection.
@@ -178,6 +178,17 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
     may be, which is as much. The app gets the request without its body, and the connection closes
     after its answer.
     """
+
+    def received(self, data: bytes) -> int:
+        """How many of these bytes belong to it; see `completed` and `error`.
+
+        `Expect: 100-continue` counts only while a body is to come: to a request that is whole, or
+        refused by its head, waitress says "100 Continue", and then waits for what never comes.
+        """
+        taken: int = super().received(data)
+        if self.completed:
+            self.expect_continue = False
+        return taken
 
     def parse_header(self, header_plus: bytes) -> None:
         """Raises ParsingError."""

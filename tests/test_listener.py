@@ -136,6 +136,23 @@ def test_a_client_may_ask_whether_to_send_its_body(site: Site) -> None:
         assert read_until(line, b"body").startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("GET /x HTTP/1.1", 200),
+        ("POST /x HTTP/1.1\r\nContent-Length: 0", 200),
+        ("POST /x HTTP/1.1\r\nContent-Length: 99999999999", 413),
+        ("POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 4", 400),
+    ],
+)
+def test_a_client_that_asks_so_with_nothing_to_send_or_too_much_is_answered_at_once(
+    site: Site, head: str, status: int
+) -> None:
+    with site.connect() as line:
+        line.sendall(f"{head}\r\nHost: x\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert read_until(line, b"\r\n\r\n").startswith(b"HTTP/1.1 %d" % status)
+
+
 def test_a_body_that_comes_in_drips_and_a_broken_request_are_answered(site: Site) -> None:
     with site.connect() as line:
         for piece in b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nslow".split(b" "):

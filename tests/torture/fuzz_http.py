@@ -28,6 +28,8 @@ from torture.real_bridge import RealBridge, chance_of
 NOT_OURS = (501, 505)  # the HTTP server's words for framing and versions that it does not know
 HEADERS = ("content-type", "accept")
 PATIENCE_SECONDS = 1.0
+ANSWER_SECONDS = 60.0
+WHOLE_BYTES = 1_000_000  # more may be refused while it is being sent, and the answer lost
 _MODELS = ("gpt-test", "gpt-stops", "nope")
 
 
@@ -38,8 +40,10 @@ def fuzz(count: int, directory: Path, upstream: HostileUpstream) -> Counter[str]
         keys = [bridge.key.secret, books.key(account_id=None, user_id=None, test=True).secret]
     bridge.start()
     try:
-        answers = _drawn(bridge.url, keys, count // 2)
-        answers += _mangled(bridge.url, keys, count - count // 2)
+        with ThreadPoolExecutor(1) as beside:
+            drawn = beside.submit(_drawn, bridge.url, keys, count // 2)
+            answers = _mangled(bridge.url, keys, count - count // 2)
+            answers += drawn.result()
     finally:
         bridge.stop()
     log = (directory / "log").read_text(errors="replace")
@@ -50,11 +54,11 @@ def fuzz(count: int, directory: Path, upstream: HostileUpstream) -> Counter[str]
 
 
 def _money_on_refusals(path: Path) -> int:
-    """How many calls were told 4xx and yet have a hold that was posted, or is open."""
+    """How many calls were told 4xx, or were never noted, and yet have a hold that is not void."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         query = (
-            "SELECT count(*) FROM calls JOIN holds ON holds.call_id = calls.id "
-            "WHERE calls.status BETWEEN 400 AND 499 AND holds.state <> 'void'"
+            "SELECT count(*) FROM holds LEFT JOIN calls ON holds.call_id = calls.id "
+            "WHERE coalesce(calls.status, 400) BETWEEN 400 AND 499 AND holds.state <> 'void'"
         )
         return int(connection.execute(query).fetchone()[0])
 
@@ -112,29 +116,33 @@ def _mangled(url: str, keys: list[str], count: int) -> Counter[str]:
     answers: Counter[str] = Counter()
 
     def send(seed: int, key: str) -> tuple[int, bytes, str]:
-        sent = _nonsense(chance_of(seed), key)
-        return *_exchange(place, sent), repr(sent[:1000])
+        sent, whole = _nonsense(chance_of(seed), key)
+        status, body = _exchange(place, sent, PATIENCE_SECONDS if not whole else ANSWER_SECONDS)
+        assert status or not whole, ("never answered", body[:500], sent[:1000])
+        return status, body, repr(sent[:1000])
 
-    with ThreadPoolExecutor(8) as pool:  # what is never answered is waited for
+    with ThreadPoolExecutor(16) as pool:  # what is never answered is waited for
         for status, body, sent in pool.map(lambda one: send(*one), nonsense):
             _judge(answers, status, body, sent)
     return answers
 
 
 def _judge(answers: Counter[str], status: int, body: bytes, sent: str) -> None:
-    answers[f"{status // 100}xx" if status else "closed"] += 1
+    name = f"{status // 100}xx" if status < 500 else f"{status}, the server's own"
+    answers[name if status else "closed"] += 1
     assert status < 500 or status in NOT_OURS, (status, body[:500], sent)
+    assert status == 0 or status >= 200, (status, body[:500], sent)
     assert b"Traceback" not in body, (body[:500], sent)
     assert b'File "' not in body, (body[:500], sent)
 
 
-def _nonsense(chance: random.Random, key: str) -> bytes:
-    """One request, more or less."""
+def _nonsense(chance: random.Random, key: str) -> tuple[bytes, bool]:
+    """One request, more or less; and whether it is a whole one, which must be answered."""
     body = _body(chance)
     kind = chance.choice(["body", "body", "flip", "cut", "framing", "headers", "noise", "path"])
     path = chance.choice(["chat/completions", "messages", "responses", "embeddings", "estimate"])
     method, length = "POST", str(len(body))
-    extra = ""
+    extra, expects = "", False
     if kind == "framing":
         length = chance.choice(["-1", "99999999999999999999", "0x10", "1e3", "", f"{len(body)},1"])
         extra = chance.choice(["", "Transfer-Encoding: chunked\r\n", "Transfer-Encoding: x\r\n"])
@@ -145,6 +153,7 @@ def _nonsense(chance: random.Random, key: str) -> bytes:
              "Content-Encoding: gzip\r\n", "Idempotency-Key: " + "\xff" * 20 + "\r\n",
              "Content-Type: text/plain; charset=utf-16\r\n", "Expect: 100-continue\r\n"]
         )  # fmt: skip
+        expects = extra.startswith("Expect")
     if kind == "path":
         path = chance.choice(
             ["../admin", "%00", "models/" + "a" * 5000, "chat//completions", "?", "é"]
@@ -163,7 +172,7 @@ def _nonsense(chance: random.Random, key: str) -> bytes:
         del whole[chance.randrange(len(whole)) :]
     elif kind == "noise":
         whole = bytearray(chance.randbytes(chance.randrange(1, 2000)) + b"\r\n\r\n")
-    return bytes(whole)
+    return bytes(whole), (kind == "body" or expects) and len(whole) < WHOLE_BYTES
 
 
 def _body(chance: random.Random) -> bytes:
@@ -195,8 +204,8 @@ def _body(chance: random.Random) -> bytes:
     return chance.choice(made)()
 
 
-def _exchange(place: tuple[str, int], sent: bytes) -> tuple[int, bytes]:
-    """The status and what followed; 0 when nothing was answered.
+def _exchange(place: tuple[str, int], sent: bytes, patience_seconds: float) -> tuple[int, bytes]:
+    """The final status and what followed; 0 when nothing, or no more than `100`, was answered.
 
     The sending side stays open while an answer may come: closing it is hanging up.
     """
@@ -204,10 +213,12 @@ def _exchange(place: tuple[str, int], sent: bytes) -> tuple[int, bytes]:
         got = b""
         with suppress(OSError):
             sock.sendall(sent)
-            if not select.select([sock], [], [], PATIENCE_SECONDS)[0]:
+            if not select.select([sock], [], [], patience_seconds)[0]:
                 sock.shutdown(socket.SHUT_WR)  # it waits for more
             while piece := sock.recv(65_536):
                 got += piece
+    while got.startswith(b"HTTP/1.1 100 "):
+        got = got.partition(b"\r\n\r\n")[2]
     words = got.split(b" ", 2)
     if not got.startswith(b"HTTP/1.") or len(words) < 2 or not words[1].isdigit():
         return 0, got
