@@ -27,6 +27,7 @@ from modelbridge.store.lock import LockFile
 from modelbridge.store.migrate import SchemaError
 
 STACK_BYTES = 2**20
+CUT_SECONDS = 3.0  # for calls that are cut at the end to be settled and told
 _log = logging.getLogger("modelbridge")
 
 
@@ -148,10 +149,19 @@ def _give_notice(sockets: Sockets, bridge: Bridge, seconds: float) -> None:
 
 
 def _drain(server: Any, sockets: Sockets, bridge: Bridge, seconds: float) -> None:
-    """Calls that are under way may end; new ones are told to come again."""
+    """Calls that are under way may end; new ones are told to come again.
+
+    What has not ended in time is cut while everything still runs: its callers are told, and it is
+    charged by what had come, or left to be looked at, like any call that breaks off.
+    """
     _log.info("stopping: waiting up to %.0f s for %d calls", seconds, bridge.gateway.slots.in_use)
     deadline = clock.monotonic() + seconds
     while _busy(server, sockets, bridge) and clock.monotonic() < deadline:
+        sockets.turn(0.1)
+    if left := bridge.gateway.slots.in_use:
+        _log.warning("stopping: %d calls have not ended in time, they are cut", left)
+    while _busy(server, sockets, bridge) and clock.monotonic() < deadline + CUT_SECONDS:
+        bridge.gateway.upstreams.cut_all()  # again and again: a call may go on to another upstream
         sockets.turn(0.1)
     server.close()
     server.task_dispatcher.shutdown(cancel_pending=True, timeout=2)

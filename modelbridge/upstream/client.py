@@ -73,17 +73,24 @@ class UpstreamClient:
             raise ValueError("the path of an upstream's request must begin with a slash")
         return Exchange(self, target, request, stream=stream)
 
+    def cut_all(self) -> None:
+        """Cut whatever is running now: its callers are told that the bridge is shutting down."""
+        self._cut(self.watch.watched())
+
     def close(self) -> None:
         """Cut whatever is still running, stop the watch, close all connections."""
-        for left in self.watch.close():
-            left.cut(
+        self._cut(self.watch.close())
+        self.adapter.close()
+
+    def _cut(self, exchanges: "list[Exchange]") -> None:
+        for one in exchanges:
+            one.cut(
                 UpstreamError(
                     "ModelBridge is shutting down.",
-                    refused=not left.sent,
-                    may_have_billed=left.sent,
+                    refused=not one.sent,
+                    may_have_billed=one.sent,
                 )
             )
-        self.adapter.close()
 
 
 class Exchange:

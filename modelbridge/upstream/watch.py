@@ -60,6 +60,11 @@ class Watch(Generic[_W]):
         with self._lock:
             self._watched.discard(watched)
 
+    def watched(self) -> list[_W]:
+        """What has not ended yet."""
+        with self._lock:
+            return list(self._watched)
+
     def close(self) -> list[_W]:
         """Stop; returns what was still being watched."""
         self._closed = True
@@ -79,9 +84,7 @@ class Watch(Generic[_W]):
 
     def _look(self) -> None:
         now = clock.monotonic()
-        with self._lock:
-            watched = list(self._watched)
-        for one in watched:
+        for one in self.watched():
             with _carry_on():
                 error = one.overdue(now)
                 if error is not None:

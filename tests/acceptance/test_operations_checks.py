@@ -119,6 +119,36 @@ def test_check_48_sigterm_lets_streams_end_and_readiness_says_so_first(
         assert rows == [("answered", "reported")] * (streams + 1)
 
 
+def test_check_48_what_does_not_end_in_time_is_cut_told_and_settled(
+    tmp_path: Path, upstream: HostileUpstream
+) -> None:
+    with bridge_of(tmp_path, upstream, MODELBRIDGE_DRAIN_SECONDS="1") as bridge:
+        upstream.will(*[reply(gate="never") for _ in range(3)])
+        with ThreadPoolExecutor(6) as pool:
+            plain = [pool.submit(bridge.call) for _ in range(3)]
+            upstream.wait_for(3)
+            upstream.for_model("gpt-test", stream(n_chunks=300, spacing_seconds=0.1))
+            streams = [pool.submit(bridge.call, stream=True) for _ in range(3)]
+            upstream.wait_for(6)
+            begun = time.monotonic()
+            os.kill(bridge.pid, signal.SIGTERM)
+            assert bridge.ended() == 0
+            assert time.monotonic() - begun < 10
+        for answer in (one.result() for one in plain):
+            assert (answer.status_code, answer.headers["x-should-retry"]) == (502, "false")
+            assert "shutting down" in answer.json()["error"]["message"]
+        for answer in (one.result() for one in streams):
+            assert answer.status_code == 200
+            assert "shutting down" in answer.text
+            assert "[DONE]" not in answer.text
+        with closing(sqlite3.connect(tmp_path / "modelbridge.db")) as connection:
+            found = connection.execute("SELECT state, count(*) FROM holds GROUP BY 1").fetchall()
+            noted = connection.execute("SELECT status, count(*) FROM calls GROUP BY 1").fetchall()
+        assert dict(found) == {"posted": 3, "unknown": 3}
+        assert dict(noted) == {200: 3, 502: 3}
+        upstream.open("never")
+
+
 def test_check_49_a_full_disk_is_a_503_and_over_without_a_restart(
     tmp_path: Path, upstream: HostileUpstream
 ) -> None:
