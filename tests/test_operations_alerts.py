@@ -26,6 +26,7 @@ from modelbridge import clock, config, ids
 from modelbridge.factory import create_app
 from modelbridge.gateway import books
 from modelbridge.ledger import limits
+from modelbridge.operations import mail
 from modelbridge.operations.alerts import book, settings, telling
 from modelbridge.operations.alerts.clock import AlertClock
 from modelbridge.operations.alerts.telling import signature
@@ -370,6 +371,62 @@ def test_alerts_are_mailed_to_the_administrators_or_to_whom_they_name(tmp_path: 
             assert len(bridge.rows(Alert)) == 1
     finally:
         server.stop()
+
+
+def test_an_address_that_is_refused_keeps_nobody_else_from_the_mail_nor_sends_it_twice(
+    tmp_path: Path,
+) -> None:
+    inbox = Inbox()
+    inbox.unknown.add("gone@example.com")
+    server = Controller(inbox, hostname="127.0.0.1", port=free_port())
+    server.start()
+    environ = {
+        "MODELBRIDGE_SMTP_HOST": "127.0.0.1",
+        "MODELBRIDGE_SMTP_PORT": str(server.port),
+        "MODELBRIDGE_SMTP_TLS": "none",
+        "MODELBRIDGE_SMTP_FROM": "bridge@example.com",
+    }
+    try:
+        with serving(tmp_path, **environ) as bridge:
+            change(bridge, emails=["gone@example.com", "ops@example.com"])
+            bridge.person("alice", aud="1")
+            with time_machine.travel(clock.now(), tick=False) as travel:
+                for wait in (0, *book.WAITS_SECONDS):
+                    travel.shift(wait)
+                    bridge.bridge.alerts.look()
+            assert [to for _, to, _ in inbox.letters] == [["ops@example.com"]]
+            assert bridge.bridge.alerts.test() == [
+                "Mail to ops@example.com: sent.",
+                "Mail to gone@example.com: NOT sent; the log says why.",
+            ]
+    finally:
+        server.stop()
+
+
+def test_a_mail_server_that_says_nothing_is_waited_for_once_and_not_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environ = {
+            "MODELBRIDGE_SMTP_HOST": "127.0.0.1",
+            "MODELBRIDGE_SMTP_PORT": str(silent.getsockname()[1]),
+            "MODELBRIDGE_SMTP_FROM": "bridge@example.com",
+        }
+        with serving(tmp_path, **environ) as bridge:
+            change(bridge, emails=[f"{number}@example.com" for number in range(10)])
+            for number in range(20):
+                bridge.person(f"poor{number}", aud="1")
+            alerts = bridge.bridge.alerts
+            looking = threading.Thread(target=alerts.look)
+            looking.start()
+            silent.accept()[0].close()
+            with silent.accept()[0]:  # the second alert has its turn
+                begun = time.monotonic()
+                alerts.stop()
+                looking.join(10)
+            assert time.monotonic() - begun < 5  # and not 20 times 10 times as long
+            assert not looking.is_alive()
 
 
 def test_the_same_on_the_command_line(tmp_path: Path, receiver: Receiver) -> None:

@@ -3,7 +3,7 @@
 import logging
 import smtplib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -19,16 +19,30 @@ def send(settings: Settings, to: str, subject: str, text: str) -> bool:
 
     False if none is set, or if it failed: the log says why.
     """
+    return not send_each(settings, [to], subject, text)
+
+
+def send_each(settings: Settings, addresses: Sequence[str], subject: str, text: str) -> list[str]:
+    """A mail to each, one after the other over one connection; returns whom the server refused.
+
+    One address that is refused keeps no other from its mail; a server that does not answer is
+    waited for once.
+    """
     if not settings.smtp_host:
-        return False
+        return list(addresses)
+    refused = list(addresses)
     try:
-        message = _message(settings, to, subject, text)
         with _connected(settings) as server:
-            server.send_message(message)
+            for to in addresses:
+                try:
+                    server.send_message(_message(settings, to, subject, text))
+                    refused.remove(to)
+                except (smtplib.SMTPException, ValueError) as error:
+                    _not_sent(error)
     except (OSError, smtplib.SMTPException, ValueError) as error:
-        _log.error("mail was not sent: %s: %s", type(error).__name__, _first_line(error))
-        return False
-    return True
+        if refused:  # else it was only its farewell
+            _not_sent(error)
+    return refused
 
 
 def trouble(settings: Settings) -> str | None:
@@ -47,6 +61,10 @@ def _connected(settings: Settings) -> Iterator[smtplib.SMTP]:
         if settings.smtp_user:
             server.login(settings.smtp_user, settings.smtp_password)
         yield server
+
+
+def _not_sent(error: Exception) -> None:
+    _log.error("mail was not sent: %s: %s", type(error).__name__, _first_line(error))
 
 
 def _message(settings: Settings, to: str, subject: str, text: str) -> EmailMessage:

@@ -67,11 +67,11 @@ class AlertClock:
         told = []
         addresses = self._addresses(wanted)
         if addresses:
-            went = telling.by_mail(gateway.settings, alert, addresses)
-            told.append(
-                f"Mail to {', '.join(addresses)}: "
-                + ("sent." if went else "NOT sent; the log says why.")
-            )
+            refused = telling.by_mail(gateway.settings, alert, addresses)
+            if sent := [one for one in addresses if one not in refused]:
+                told.append(f"Mail to {', '.join(sent)}: sent.")
+            if refused:
+                told.append(f"Mail to {', '.join(refused)}: NOT sent; the log says why.")
         if wanted.webhook_url:
             trouble = telling.by_webhook(gateway.upstreams, gateway.settings, wanted, alert)
             told.append(f"Webhook: {trouble or 'sent.'}")
@@ -83,9 +83,12 @@ class AlertClock:
             waiting = book.due(session)
         addresses = self._addresses(wanted) if waiting else []
         for alert in waiting:
+            if self._stop.is_set():
+                return  # a mail server that does not answer must not hold up the end
             mailed = alert.mailed_at is not None or not addresses
-            if not mailed:
-                mailed = telling.by_mail(gateway.settings, alert, addresses)
+            if not mailed:  # once it reached anybody: the others would get it once for each try
+                refused = telling.by_mail(gateway.settings, alert, addresses)
+                mailed = len(refused) < len(addresses)
             posted = alert.posted_at is not None or not wanted.webhook_url
             if not posted:
                 trouble = telling.by_webhook(gateway.upstreams, gateway.settings, wanted, alert)

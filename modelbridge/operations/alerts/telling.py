@@ -25,16 +25,14 @@ WEBHOOK_SECONDS = 10.0
 _log = logging.getLogger("modelbridge.alerts")
 
 
-def by_mail(settings: Settings, alert: Alert, addresses: Sequence[str]) -> bool:
-    """Whether the mail server took it for everybody."""
+def by_mail(settings: Settings, alert: Alert, addresses: Sequence[str]) -> list[str]:
+    """For whom the mail server did not take it."""
     text = (
         f"{alert.message}\n\nWhat to do: {alert.next_step}\n\n"
         f"Noticed {alert.raised_at:%Y-%m-%d %H:%M UTC} by the bridge at {settings.public_url}.\n"
         "Who gets this mail is set under Administration, Settings.\n"
     )
-    return all(
-        [mail.send(settings, one, f"[ModelBridge] {alert.subject}", text) for one in addresses]
-    )
+    return mail.send_each(settings, addresses, f"[ModelBridge] {alert.subject}", text)
 
 
 def by_webhook(
