@@ -2,9 +2,10 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from people import wait_for
 
 from modelbridge.errors import Overloaded
 from modelbridge.store import writer
-from modelbridge.store.database import Database
+from modelbridge.store.database import SERVER_BUSY_SECONDS, Database
 from modelbridge.store.statements import Cursor
 
 
@@ -354,6 +355,31 @@ def test_a_checkpoint_that_fails_is_tried_again_and_hurts_nobody(
 
 
 # Sessions
+
+
+def test_who_reads_for_long_delays_no_commit_and_the_log_is_folded_in_afterwards(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "CHECKPOINT_BYTES", 1)
+    monkeypatch.setattr(writer, "TRUNCATE_BYTES", 1)
+    log = database.path.with_name("numbers.db-wal")
+
+    def commit() -> int:
+        assert database._writer is not None
+        database._writer._next_checkpoint = 0.0
+        database.submit(lambda cursor: cursor.execute("INSERT INTO numbers DEFAULT VALUES"))
+        return log.stat().st_size
+
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as backup:
+        backup.execute("BEGIN")
+        backup.execute("SELECT count(*) FROM numbers").fetchone()
+        begun = time.monotonic()
+        assert all(commit() for _ in range(5))
+        assert time.monotonic() - begun < 3  # a commit that meets a lock waits for five seconds
+    wait_for(lambda: commit() == 0)
+    with database._write_lock:
+        (patience_millis,) = database._connection.execute("PRAGMA busy_timeout").fetchone()
+    assert patience_millis == SERVER_BUSY_SECONDS * 1000
 
 
 def test_a_transaction_stands_as_a_whole_or_not_at_all(database: Database) -> None:

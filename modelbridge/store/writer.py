@@ -8,8 +8,8 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -23,6 +23,7 @@ MAX_QUEUED = 4_096
 MAX_GROUP = 256
 CHECKPOINT_BYTES = 4 * 2**20
 TRUNCATE_BYTES = 64 * 2**20
+READERS_SECONDS = 0.05  # how long a checkpoint waits for them: every commit waits with it
 _log = logging.getLogger("modelbridge.store")
 
 
@@ -173,7 +174,8 @@ class Writer:
     def _checkpoint(self, stopping: bool) -> None:
         """Move the log into the database now and then, never while a command is at work.
 
-        SQLite before 3.51.3 can corrupt a log that two connections write and reset at once.
+        SQLite before 3.51.3 can corrupt a log that two connections write and reset at once. While
+        somebody reads for long, as a backup does, the log grows, and is folded in afterwards.
         """
         now = clock.monotonic()
         if now < self._next_checkpoint and not stopping:
@@ -188,10 +190,20 @@ class Writer:
         if not self._lock_file.acquire(blocking=False):
             return
         try:
-            mode = "TRUNCATE" if stopping or size > TRUNCATE_BYTES else "PASSIVE"
-            self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+            with self._impatient():
+                mode = "TRUNCATE" if stopping or size > TRUNCATE_BYTES else "PASSIVE"
+                self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
         finally:
             self._lock_file.release()
+
+    @contextmanager
+    def _impatient(self) -> Iterator[None]:
+        (before,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
+        self._connection.execute(f"PRAGMA busy_timeout = {READERS_SECONDS * 1000:.0f}")
+        try:
+            yield
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {before}")
 
 
 def _run_all(
