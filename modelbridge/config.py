@@ -3,7 +3,8 @@
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -87,7 +88,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """
     env = os.environ if environ is None else environ
     data_dir = Path(env.get("MODELBRIDGE_DATA_DIR") or "instance").resolve()
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _in_data_dir(data_dir):
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     host = env.get("MODELBRIDGE_HOST") or "127.0.0.1"
     port = _integer(env, "MODELBRIDGE_PORT", 8000, 0, 65535)
     master_key, beside = _secret(env, "MODELBRIDGE_MASTER_KEY", data_dir / "master.key")
@@ -202,7 +204,20 @@ def _secret(env: Mapping[str, str], name: str, path: Path) -> tuple[str, bool]:
     """
     if given := _given_secret(env, name):
         return given, False
-    return _kept_secret(path), True
+    with _in_data_dir(path):
+        return _kept_secret(path), True
+
+
+@contextmanager
+def _in_data_dir(path: Path) -> Iterator[None]:
+    """Raises SettingsError with what to do where the operating system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"MODELBRIDGE_DATA_DIR: {path} cannot be read or made ({error.strerror}); name a "
+            "folder that this user may write to, or run as the user who owns it"
+        ) from None
 
 
 def _given_secret(env: Mapping[str, str], name: str) -> str:

@@ -29,7 +29,7 @@ from modelbridge.operations.metrics import Metrics
 from modelbridge.operations.proxies import BehindProxies
 from modelbridge.operations.readiness import Readiness
 from modelbridge.store import migrate
-from modelbridge.store.database import Database
+from modelbridge.store.database import Database, usable
 from modelbridge.upstream import credentials
 from modelbridge.upstream.client import UpstreamClient
 from modelbridge.upstream.health import Health
@@ -48,11 +48,13 @@ class Bridge:
     @cached_property
     def database(self) -> Database:
         """The database, migrated. A command keeps the lock file until it ends."""
-        database = Database(self.settings.database_path)
+        with usable(self.settings.database_path):
+            database = Database(self.settings.database_path)
         database.lock.acquire(blocking=True)
         atexit.register(self.close)
         try:
-            self._prepare(database)
+            with usable(database.path):
+                self._prepare(database)
         except BaseException:
             database.close()
             database.lock.release()

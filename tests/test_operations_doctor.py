@@ -1,5 +1,6 @@
 """`flask doctor` on a sound bridge, and on each thing that may be wrong with one."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,45 @@ def test_permissions_that_let_others_read_are_found(tmp_path: Path) -> None:
     key.chmod(0o640)
     found = files(tmp_path)["permissions"]
     assert (found.state, found.mend) == ("bad", f"Run: chmod 600 {key}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.write_bytes(b"nonsense" * 1000), "file is not a database"),
+        (lambda path: _overwrite(path, 100, 4096), "malformed"),
+        (lambda path: _overwrite(path, path.stat().st_size - 4096, 4096), "damaged"),
+    ],
+)
+def test_a_damaged_database_is_found_and_the_server_says_so_too(
+    tmp_path: Path, spoil: Callable[[Path], Any], said: str
+) -> None:
+    assert flask(tmp_path, "doctor").returncode == 0
+    for ending in ("-wal", "-shm"):
+        (tmp_path / f"modelbridge.db{ending}").unlink(missing_ok=True)
+    spoil(tmp_path / "modelbridge.db")
+    told = flask(tmp_path, "doctor")
+    assert told.returncode == 1
+    assert "Traceback" not in told.stderr
+    (line,) = [line for line in told.stdout.splitlines() if line.startswith("BAD")]
+    assert said in line
+    assert "flask restore" in told.stdout
+    if said != "damaged":  # what lies deep in the file is met when it is read
+        with pytest.raises(RuntimeError, match=f"ModelBridge cannot start: .*{said}"):
+            RunningBridge.start(tmp_path, MODELBRIDGE_DATA_DIR=str(tmp_path))
+
+
+def _overwrite(path: Path, start: int, count: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xa5" * count)
+
+
+def test_a_data_folder_that_cannot_be_made_is_told_in_one_line() -> None:
+    told = flask(Path("/proc/nowhere"), "doctor")
+    assert told.returncode == 1
+    assert "MODELBRIDGE_DATA_DIR: /proc/nowhere cannot be read or made" in told.stderr
+    assert "Traceback" not in told.stderr
 
 
 def test_a_full_disk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from modelbridge.config import Settings
 from modelbridge.gateway.services import Gateway
 from modelbridge.operations import doctor as examination
 from modelbridge.operations.doctor import Finding
+from modelbridge.store.database import usable
 from modelbridge.store.migrate import SchemaError
 from modelbridge.upstream.probe import probe
 
@@ -50,7 +51,7 @@ def doctor(context: click.Context, upstreams: bool, mail_wanted: bool) -> None:
 def _findings(settings: Settings, upstreams: bool, mail_wanted: bool) -> Iterator[Finding]:
     yield from examination.examine_files(settings)
     try:
-        with bridge().database.reading() as session:
+        with usable(settings.database_path), bridge().database.reading() as session:
             found = list(examination.examine_data(settings, session))
     except SchemaError as error:
         yield Finding("bad", f"database: {error}")

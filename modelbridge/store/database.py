@@ -17,12 +17,13 @@ from typing import TypeVar
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from modelbridge.errors import Overloaded
 from modelbridge.store.lock import LockFile
+from modelbridge.store.migrate import SchemaError
 from modelbridge.store.statements import Cursor
 from modelbridge.store.writer import Job, Writer
 
@@ -176,6 +177,26 @@ class Database:
             self._readers.append(reader)
         else:
             reader[0].close()
+
+
+@contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """Whoever opens or reads the file within is told, as SchemaError, what to do about it.
+
+    That is where it is damaged, or where this user may not open it.
+    """
+    try:
+        yield
+    except (sqlite3.DatabaseError, DatabaseError) as error:
+        cause = error.orig if isinstance(error, DatabaseError) else error
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            advice = "It is damaged: stop the bridge and restore a backup with `flask restore`."
+        elif code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            advice = "Run the bridge and its commands as the user who owns it and its folder."
+        else:
+            raise
+        raise SchemaError(f"The database {path} cannot be opened: {cause}. {advice}") from None
 
 
 @contextmanager
