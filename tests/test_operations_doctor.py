@@ -131,6 +131,7 @@ def test_a_network_file_system_is_found(tmp_path: Path, monkeypatch: pytest.Monk
         ({"MODELBRIDGE_PUBLIC_URL": "https://bridge.example.com"}, "good"),
         ({"MODELBRIDGE_PUBLIC_URL": "http://bridge.example.com"}, "bad"),
         ({"MODELBRIDGE_HOST": "0.0.0.0"}, "bad"),  # noqa: S104
+        ({"MODELBRIDGE_HOST": "0.0.0.0", "MODELBRIDGE_PUBLIC_URL": "https://localhost"}, "good"),  # noqa: S104
     ],
 )
 def test_the_public_address_is_looked_at(

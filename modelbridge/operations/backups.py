@@ -49,7 +49,7 @@ class BackupClock:
         return back_up(self._settings.database_path, folder, self._settings.backup_keep)
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.is_set():
             try:
                 if made := self.look():
                     _log.info("backed up to %s", made)
@@ -57,6 +57,7 @@ class BackupClock:
             except (BackupError, OSError) as error:
                 self.trouble = str(error)
                 _log.error("the backup failed, it is tried again: %s", error)
+            self._stop.wait(LOOK_SECONDS)
 
 
 def back_up(database_path: Path, folder: Path, keep: int) -> Path:

@@ -147,7 +147,7 @@ def _sqlite() -> Finding:
 def _public_url(settings: Settings) -> Finding:
     parts = urlsplit(settings.public_url)
     if _is_loopback(parts.hostname or ""):
-        if _is_loopback(settings.host):
+        if _is_loopback(settings.host) or parts.scheme == "https":  # a proxy's, on this machine
             return Finding("good", f"address: {settings.public_url}, for this machine only")
         return Finding(
             "bad",
