@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 import time_machine
 from furnished_files import CALLS, furnished
 from hostile import HostileUpstream
-from people import Person, TestBridge, flask, serving, wait_for
+from people import ROOT, Person, TestBridge, flask, serving, wait_for
 from running import RunningBridge, set_up
 from test_migrations import REVISIONS, tables
 
@@ -136,6 +138,42 @@ def test_a_migration_that_goes_wrong_changes_nothing_and_the_bridge_does_not_ser
         bridge.check_books()
 
 
+_IS_KILLED = """    op.execute("UPDATE users SET name = 'changed'")
+    op.execute("CREATE TABLE half (x)")
+    import os
+    os.kill(os.getpid(), 9)
+"""
+_STARTS = """
+import sys
+from pathlib import Path
+from modelbridge import config
+from modelbridge.factory import Bridge
+from modelbridge.store import migrate
+migrate.MIGRATIONS = Path(sys.argv[1])
+original = migrate.upgrade
+migrate.upgrade = lambda engine, *_, **more: original(engine, "9000", **more)
+Bridge(config.load({"MODELBRIDGE_DATA_DIR": sys.argv[2]})).start()
+"""
+
+
+def test_a_process_that_is_killed_in_the_middle_of_a_migration_leaves_the_data_as_it_was(
+    old: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = old / "modelbridge.db"
+    with closing(sqlite3.connect(path)) as connection:
+        before = list(connection.iterdump())
+    with_migrations(monkeypatch, tmp_path_factory.mktemp("newer"), _IS_KILLED)
+    words = [sys.executable, "-c", _STARTS, str(migrate.MIGRATIONS), str(old)]
+    assert subprocess.run(words, cwd=ROOT, check=False, timeout=60).returncode == -9
+    with closing(sqlite3.connect(path)) as connection:
+        assert list(connection.iterdump()) == before
+    (kept,) = old.glob("before-upgrade-*.db")
+    assert revision(kept) == REVISIONS[0]
+    monkeypatch.undo()
+    with serving(old) as bridge:
+        bridge.check_books()
+
+
 def test_a_disk_without_room_for_the_copy_is_told_before_anything_is_touched(
     old: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,6 +288,8 @@ def test_backups_are_made_when_they_are_due_and_the_newest_are_kept(
     )
     folder.mkdir()
     (folder / "modelbridge-mine.db").write_text("another file")
+    left = folder / ".modelbridge-20260101T000000Z.db.1.part"  # of a process that was killed
+    left.write_text("half a copy")
     schedule = BackupClock(settings)
     made = []
     with time_machine.travel(clock.now(), tick=False) as travel:
@@ -261,6 +301,7 @@ def test_backups_are_made_when_they_are_due_and_the_newest_are_kept(
             travel.shift(2)
     assert [path for path in made if path and path.exists()] == made[2:]
     assert (folder / "modelbridge-mine.db").exists()
+    assert not left.exists()
     assert tables(backups.copies(folder)[-1])["users"] == 1
 
 

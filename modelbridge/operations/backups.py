@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelbridge import clock
 from modelbridge.config import Settings
-from modelbridge.store.backup import BackupError, backup
+from modelbridge.store.backup import BackupError, backup, clear_drafts
 
 LOOK_SECONDS = 60.0
 _PREFIX, _STAMP = "modelbridge-", "%Y%m%dT%H%M%SZ"
@@ -66,6 +66,7 @@ def back_up(database_path: Path, folder: Path, keep: int) -> Path:
     Raises BackupError and OSError; then nothing was removed.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clear_drafts(folder, _PREFIX)
     made = folder / f"{_PREFIX}{clock.now().strftime(_STAMP)}.db"
     backup(database_path, made)
     for old in copies(folder)[:-keep]:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from modelbridge import clock
 from modelbridge.ledger.audit import check_books
 from modelbridge.operations.readiness import free_bytes_at
-from modelbridge.store.backup import BackupError, backup
+from modelbridge.store.backup import BackupError, backup, clear_drafts
 from modelbridge.store.migrate import HEAD, SchemaError
 
 KEPT = 3
@@ -22,6 +22,7 @@ def snapshot(database_path: Path, revision: str) -> Path:
     Raises SchemaError if there is no room for it.
     """
     folder, size = database_path.parent, database_path.stat().st_size
+    clear_drafts(folder, _PREFIX)
     if free_bytes_at(folder) < 3 * size:
         raise SchemaError(
             f"The database is of revision {revision} and is to be brought to {HEAD}, but {folder} "

@@ -10,6 +10,12 @@ class BackupError(ValueError):
     """The backup was not made; the message says why."""
 
 
+def clear_drafts(folder: Path, prefix: str) -> None:
+    """Unfinished copies of names with that prefix, of processes that were killed, are gone."""
+    for draft in folder.glob(f".{prefix}*.part"):
+        draft.unlink(missing_ok=True)
+
+
 def backup(database_path: Path, destination: Path) -> int:
     """A verified copy stands at `destination`, on the disk; returns its bytes.
 
