@@ -231,6 +231,22 @@ def test_a_shortfall_is_told_once_a_day_and_model(
     assert "gpt-test" in json.loads(receiver.got[0][1])["subject"]
 
 
+def test_a_backup_that_failed_is_told_until_one_is_made(
+    bridge: TestBridge, clock_of: AlertClock, receiver: Receiver
+) -> None:
+    bridge.bridge.backups.trouble = "no room"
+    clock_of.look()
+    clock_of.look()
+    assert receiver.kinds == ["backup_failed"]
+    told = json.loads(receiver.got[0][1])
+    assert "no room" in told["message"]
+    assert "MODELBRIDGE_BACKUP_DIR" in told["next_step"]
+    bridge.bridge.backups.trouble = None
+    clock_of.look()
+    with bridge.database.reading() as session:
+        assert book.open_alerts(session) == []
+
+
 def test_a_restart_does_not_tell_again(tmp_path: Path, receiver: Receiver) -> None:
     with serving(tmp_path) as bridge:
         change(bridge, webhook_url=receiver.url)

@@ -3,11 +3,12 @@
 import re
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 import requests
-from hostile import HostileUpstream
+from hostile import HostileUpstream, reply, reset_after_body
 from people import Key, Person, TestBridge, serving, wait_for
 
 from modelbridge import clock, ids
@@ -143,6 +144,25 @@ def test_the_metrics_tell_what_calls_came_to(
     books.check_now(bridge.database)
     assert metrics(bridge)["modelbridge_books_ok"] == 1
     assert metrics(bridge)["process_open_fds"] > 0
+
+
+def test_the_metrics_tell_what_is_open_now_and_what_nobody_knows(
+    bridge: TestBridge, key: Key, upstream: HostileUpstream
+) -> None:
+    object.__setattr__(bridge.bridge.settings, "hold_grace_seconds", 3600.0)
+    upstream.will(reset_after_body(), reply(gate="metrics"))
+    assert key.chat().status_code == 502
+    assert metrics(bridge)['modelbridge_holds{state="unknown"}'] == 1
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(key.chat)
+        upstream.wait_for(2)
+        found = metrics(bridge)
+        assert found['modelbridge_holds{state="held"}'] == 1
+        assert found["modelbridge_streams"] == found["modelbridge_calls_running"] == 1
+        upstream.open("metrics")
+        assert running.result().status_code == 200
+    object.__setattr__(bridge.bridge.settings, "hold_grace_seconds", 0.0)
+    wait_for(lambda: metrics(bridge)['modelbridge_holds{state="unknown"}'] == 0)
 
 
 def test_an_upstream_that_refuses_the_connection_is_counted_once(
