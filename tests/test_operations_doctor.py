@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,14 @@ def test_every_fault_has_a_way_to_mend_it_and_nothing_is_wrong_with_a_sound_brid
         assert "upstream hostile: It answers, but refuses the API key" in told.stdout
         assert "set-key hostile" in told.stdout
         assert len(upstream.seen()) == 1
+        upstream.will(status(401, headers={"Date": "Thu, 31 Dec 2020 23:59:59 GMT"}))
+        told = flask(bridge.data_dir, "doctor", "--upstreams")
+        assert "but upstream hostile says 2020-12-31 23:59:59 UTC" in told.stdout
+        soon = format_datetime(clock.now() + timedelta(seconds=20), usegmt=True)
+        for date in (soon, "Thu, 31 Dec 99999999999 23:59:59 GMT", "yesterday"):
+            upstream.will(status(401, headers={"Date": date}))
+            told = flask(bridge.data_dir, "doctor", "--upstreams")
+            assert "To be mended: 1." in told.stdout  # the API key
 
 
 def test_permissions_that_let_others_read_are_found(tmp_path: Path) -> None:

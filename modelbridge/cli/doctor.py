@@ -113,3 +113,4 @@ def _upstreams() -> Iterator[Finding]:
             f"upstream {row.name}: {told.words}",
             "" if told.ok else f"See `flask upstream set-key {row.name}` and its base URL.",
         )
+        yield from examination.examine_clock(row.name, told.told_at)

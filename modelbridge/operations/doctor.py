@@ -4,7 +4,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ SOUND_SQLITE = (3, 51, 3)
 OLD_RATE_DAYS = 35
 OLD_PRICES_DAYS = 60
 OLD_CHECK_DAYS = 2
+MOST_SKEW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,18 @@ def examine_mail(settings: Settings) -> Finding:
             "bad", f"mail: {where} said {trouble}", "Check the MODELBRIDGE_SMTP_… settings."
         )
     return Finding("good", f"mail: {where} lets us in")
+
+
+def examine_clock(upstream: str, told_at: datetime | None) -> Iterator[Finding]:
+    """A finding if that upstream, which just answered, has another time."""
+    now = clock.now()
+    if told_at is not None and abs(told_at - now) > MOST_SKEW:
+        yield Finding(
+            "bad",
+            f"clock: it says {now:%Y-%m-%d %H:%M:%S UTC}, but upstream {upstream} says "
+            f"{told_at:%Y-%m-%d %H:%M:%S UTC}",
+            "Set the clock; let a time service keep it.",
+        )
 
 
 def _data_dir(settings: Settings) -> Iterator[Finding]:

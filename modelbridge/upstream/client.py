@@ -29,6 +29,7 @@ logger = logging.getLogger("modelbridge.upstream")
 
 _KEPT_HEADERS = {
     "content-type",
+    "date",
     "retry-after",
     "retry-after-ms",
     "x-request-id",

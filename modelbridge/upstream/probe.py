@@ -1,7 +1,9 @@
 """Testing a connection: one cheap request that costs nothing, and what came of it in words."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from modelbridge import jsonio
 from modelbridge.dialects.openai_paths import path_at
@@ -19,10 +21,14 @@ _GEMINI, _GEMINI_PREFIX = "gemini", "/v1beta"
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a test told. `words` are ours: nothing that the provider wrote is in them."""
+    """What a test told. `words` are ours: nothing that the provider wrote is in them.
+
+    `told_at`: the moment of its answer by the upstream's clock, if it said so.
+    """
 
     ok: bool
     words: str
+    told_at: datetime | None = None
 
 
 def probe(client: UpstreamClient, target: Target) -> Probe:
@@ -34,14 +40,23 @@ def probe(client: UpstreamClient, target: Target) -> Probe:
     alarm.start()
     try:
         exchange.start()
+        told_at = _moment(exchange.headers.get("date", ""))
         if exchange.status != 200:
-            return Probe(False, _refusal(exchange.status))
-        return _read(exchange.read_all(_MOST_BYTES))
+            return Probe(False, _refusal(exchange.status), told_at)
+        return replace(_read(exchange.read_all(_MOST_BYTES)), told_at=told_at)
     except BridgeError as error:
         return Probe(False, error.message)
     finally:
         alarm.cancel()
         exchange.close()
+
+
+def _moment(date: str) -> datetime | None:
+    """HTTP's `Date`, which is in UTC (RFC 9110, 5.6.7)."""
+    try:
+        return parsedate_to_datetime(date).replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _request(target: Target) -> WireRequest:
