@@ -136,12 +136,18 @@ def test_a_client_may_ask_whether_to_send_its_body(site: Site) -> None:
         assert read_until(line, b"body").startswith(b"HTTP/1.1 200")
 
 
+HEAD_BYTES = 262_144
+KEY = ids.new_api_key(test=False)
+MISTYPED = KEY[:-1] + ("a" if KEY[-1] != "a" else "b")
+
+
 @pytest.mark.parametrize(
     ("head", "status"),
     [
         ("GET /x HTTP/1.1", 200),
         ("POST /x HTTP/1.1\r\nContent-Length: 0", 200),
-        ("POST /x HTTP/1.1\r\nContent-Length: 99999999999", 413),
+        ("POST /x HTTP/1.1\r\nContent-Length: 99999999999", 200),
+        ("POST /v1/x HTTP/1.1\r\nX-Api-Key: KEY\r\nContent-Length: 99999999999", 413),
         ("POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 4", 400),
     ],
 )
@@ -149,6 +155,7 @@ def test_a_client_that_asks_so_with_nothing_to_send_or_too_much_is_answered_at_o
     site: Site, head: str, status: int
 ) -> None:
     with site.connect() as line:
+        head = head.replace("KEY", KEY)
         line.sendall(f"{head}\r\nHost: x\r\nExpect: 100-continue\r\n\r\n".encode())
         assert read_until(line, b"\r\n\r\n").startswith(b"HTTP/1.1 %d" % status)
 
@@ -206,22 +213,17 @@ def test_a_chunked_body_still_arrives(site: Site) -> None:
         assert line.recv(65_536).endswith(b"\r\n\r\nhello")
 
 
-HEAD_BYTES = 262_144
-KEY = ids.new_api_key(test=False)
-MISTYPED = KEY[:-1] + ("a" if KEY[-1] != "a" else "b")
-
-
 @pytest.mark.parametrize(
     ("path", "shown", "is_read"),
     [
-        ("/v1/x", f"Authorization: Bearer {KEY}", True),
-        ("/v1/x", f"X-Api-Key: {KEY}", True),
-        ("/v1/x", f"Authorization: Bearer {MISTYPED}", False),
+        ("/v1/x", "Authorization: Bearer KEY", True),
+        ("/v1/x", "X-Api-Key: KEY", True),
+        ("/v1/x", "Authorization: Bearer MISTYPED", False),
         ("/v1/x", "Authorization: Basic abc", False),
         ("/v1/x", "Cookie: mb=1", False),
         ("/v1/x", "X-Nothing: 1", False),
         ("/x", "X-Nothing: 1", False),
-        ("/x", f"Authorization: Bearer {KEY}", False),
+        ("/x", "Authorization: Bearer KEY", False),
     ],
 )
 @pytest.mark.parametrize(
@@ -235,6 +237,7 @@ MISTYPED = KEY[:-1] + ("a" if KEY[-1] != "a" else "b")
 def test_a_strangers_long_body_is_not_read_before_the_answer(
     site: Site, path: str, shown: str, is_read: bool, length: str
 ) -> None:
+    shown = shown.replace("MISTYPED", MISTYPED).replace("KEY", KEY)
     with site.connect() as line:
         line.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{shown}\r\n{length}\r\n\r\n".encode())
         if is_read:
