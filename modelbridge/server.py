@@ -25,6 +25,7 @@ from modelbridge.listener import Channel, Sockets
 from modelbridge.operations import logs
 from modelbridge.store.lock import LockFile
 from modelbridge.store.migrate import SchemaError
+from modelbridge.workers import Workers
 
 STACK_BYTES = 2**20
 CUT_SECONDS = 3.0  # for calls that are cut at the end to be settled and told
@@ -104,9 +105,9 @@ def make_server(app: Flask, settings: Settings, sockets: Sockets) -> Any:
     server = create_server(
         app,
         map=sockets,
+        _dispatcher=Workers(settings.threads),
         host=settings.host,
         port=settings.port,
-        threads=settings.threads,
         ident=None,
         backlog=2048,
         connection_limit=max(4096, 2 * settings.threads),

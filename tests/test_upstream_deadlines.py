@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificates import certificate
 from hostile import HostileUpstream, Step, hang, raw, reply, stream
 from upstream_calls import InBackground, client_with, exchange, target, whole
+from urllib3 import Timeout
 
 from modelbridge.errors import CutByRevocation, UpstreamError, UpstreamTimeout
 from modelbridge.upstream.client import UpstreamClient
@@ -81,6 +83,20 @@ def test_a_body_whose_first_byte_does_not_come(tmp_path: Path, upstream: Hostile
         one.start()
         with pytest.raises(UpstreamTimeout, match="sent nothing"):
             one.read()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["TCP", "TLS"])
+def test_should_the_watch_fail_the_kernel_keeps_a_bound(tmp_path: Path, tls: bool) -> None:
+    pem = certificate(tmp_path, "localhost") if tls else None
+    with HostileUpstream.start(certificate=pem) as upstream:
+        upstream.will(stream(3, gate_after=(0, "never")))
+        with client_with(tmp_path, ca_file=str(pem) if pem else None) as client:
+            client.backstop = Timeout(connect=5, read=0.4)
+            at = f"{'https' if tls else 'http'}://localhost:{upstream.port}/v1"
+            one = exchange(client, target(at), stream=True)
+            with pytest.raises(UpstreamTimeout, match="fell silent") as caught:
+                whole(one)
+    assert caught.value.may_have_billed
 
 
 def test_an_upstream_that_falls_silent(tmp_path: Path, upstream: HostileUpstream) -> None:

@@ -40,6 +40,7 @@ class Answer:
         self._head = Head(0)
         self._framing: Framing = Length(0)
         self._first = b""  # what came with the head, until somebody reads it
+        self._taking = False
         self._patience: float | None = None
         self._closed = False
 
@@ -90,10 +91,12 @@ class Answer:
             self._socket.settimeout(0)
         except OSError:
             return False
+        self._taking = True
         return True
 
     def wait_again(self) -> None:
         """From now on `read1` again."""
+        self._taking = False
         with suppress(OSError):
             self._socket.settimeout(self._patience)
 
@@ -128,7 +131,7 @@ class Answer:
         if not self._closed:
             self._closed = True
             self._connection.line.detach()
-        if self._patience is not None:
+        if self._taking:
             self.wait_again()
         self._connection.release()
 

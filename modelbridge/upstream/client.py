@@ -19,7 +19,7 @@ from modelbridge import clock
 from modelbridge.config import Settings
 from modelbridge.errors import BridgeError, UpstreamError, UpstreamTimeout
 from modelbridge.upstream.answers import Answer, Strange, answer_of
-from modelbridge.upstream.connections import Adapter
+from modelbridge.upstream.connections import LATE, Adapter
 from modelbridge.upstream.line import Line, stand_on
 from modelbridge.upstream.request import is_sendable, prepare
 from modelbridge.upstream.watch import Watch
@@ -371,7 +371,7 @@ class Exchange:
             tls = isinstance(error, SSLError)
             what = "does not speak TLS that can be trusted" if tls else "cannot be reached"
             return UpstreamError(f"The upstream {name!r} {what}.", refused=True)
-        if isinstance(error, Timeout | TimeoutError):
+        if isinstance(error, (Timeout, *LATE)):
             return UpstreamTimeout(f"The upstream {name!r} fell silent.", may_have_billed=True)
         what = "broke off its answer" if self.status else "closed the connection without an answer"
         return UpstreamError(f"The upstream {name!r} {what}.", may_have_billed=True)

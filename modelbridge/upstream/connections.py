@@ -9,6 +9,7 @@ of asking (docs/decisions/0009-asking.md).
 import errno
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
@@ -20,7 +21,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import SSLError
+from urllib3.exceptions import ReadTimeoutError, SSLError
 from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.ssl_match_hostname import CertificateError
 
@@ -31,6 +32,7 @@ from modelbridge.upstream.line import Line, current
 
 MAX_IDLE_SECONDS = 20.0
 LARGE_BYTES = 64 * 1024
+LATE = (TimeoutError, BlockingIOError)  # a socket's time to wait is over: Python's, the kernel's
 
 
 class _Connection(HTTPConnection):
@@ -43,17 +45,16 @@ class _Connection(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         sock = dial(self._dns_host, self.port, self.line)
-        sock.settimeout(cast(float, self.timeout))
+        _bound_waits(sock, cast(float, self.timeout))
         return sock
 
     def ask(self, line: Line, head: bytes, body: bytes, seconds: float) -> Answer:
-        """Send the request, read the head of the answer; the socket waits `seconds` at most."""
+        """Send the request, read the head of the answer; a new socket waits `seconds` at most."""
         self.line, self.timeout = line, seconds
         if self.sock is None:
             self.connect()
         else:
             line.attach(self.sock)
-            self.sock.settimeout(seconds)
         sock = cast(socket.socket, self.sock)
         line.sending()
         try:
@@ -78,6 +79,14 @@ class _Connection(HTTPConnection):
         return not self.unsound and self.line.error is None
 
 
+def _bound_waits(sock: socket.socket, seconds: float) -> None:
+    """No read and no write waits longer: kept by the kernel (docs/decisions/0009-asking.md)."""
+    whole, part = divmod(seconds, 1)
+    bound = struct.pack("@ll", int(whole), int(part * 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
+
+
 class _TlsConnection(_Connection, HTTPSConnection):
     """The same over TLS. The certificate is always verified."""
 
@@ -85,6 +94,7 @@ class _TlsConnection(_Connection, HTTPSConnection):
 
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
+        sock.settimeout(cast(float, self.timeout))  # Python's TLS waits again where the kernel ends
         # The handshake takes the descriptor away from `sock`: a cut needs one of its own till then.
         self._handle = sock.dup()
         try:
@@ -152,6 +162,8 @@ class _PoolRules(HTTPConnectionPool):
         except BaseException as error:
             connection.unsound = True
             self._put_conn(connection)
+            if isinstance(error, LATE):
+                raise ReadTimeoutError(self, url, "the socket has waited for too long") from None
             if isinstance(error, ssl.SSLError | CertificateError):
                 raise SSLError(error) from None
             raise

@@ -42,12 +42,14 @@ class Watch(Generic[_W]):
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._resting = False
 
     def add(self, watched: _W) -> None:
         """From now on its deadlines are kept."""
         with self._lock:
             self._watched.add(watched)
-            if len(self._watched) == 1:
+            if self._resting:
+                self._resting = False
                 self._wake.set()
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -77,8 +79,14 @@ class Watch(Generic[_W]):
         return left
 
     def _run(self) -> None:
+        busy_until = 0.0
         while not self._closed:
-            self._wake.wait(_BUSY_SECONDS if self._watched else _QUIET_SECONDS)
+            with self._lock:
+                now = clock.monotonic()
+                if self._watched:
+                    busy_until = now + _QUIET_SECONDS
+                self._resting = now >= busy_until
+            self._wake.wait(_QUIET_SECONDS if self._resting else _BUSY_SECONDS)
             self._wake.clear()
             self._look()
 
