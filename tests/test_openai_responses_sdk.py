@@ -336,7 +336,7 @@ def test_what_cannot_be_done_is_refused_in_openais_envelope(key: Key) -> None:
         {"conversation": "conv_1"},
         {"tools": [{"type": "web_search"}]},
         {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]},
-        {"tools": [{"type": "custom", "name": "shell"}]},
+        {"tools": [{"type": "local_shell"}]},
     ):
         name = "tools[0].type" if "tools" in more else next(iter(more))
         with pytest.raises(openai.BadRequestError) as caught:

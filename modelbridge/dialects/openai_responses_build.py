@@ -15,6 +15,7 @@ from modelbridge.dialects.openai_chat_foreign import without_anthropic
 from modelbridge.dialects.openai_paths import path_at
 from modelbridge.dialects.openai_responses_reasoning import reasoning_item
 from modelbridge.dialects.openai_responses_request import ENCRYPTED, FIELDS, OPENAIS
+from modelbridge.dialects.openai_responses_tools import GRAMMAR, free_text
 from modelbridge.dialects.translating import (
     bad_role,
     called_function,
@@ -56,7 +57,7 @@ _SAYS_NOTHING: dict[str, tuple[object, ...]] = {
     "web_search_options": (),
 }
 # Of the fields that this format alone has, what is no field of a request, or is decided here.
-_DECIDED = ("store", "reasoning", "text", "include")
+_DECIDED = ("store", "reasoning", "text", "include", GRAMMAR)
 
 
 def build_request(request: ChatRequest, target: Target, max_output: int) -> WireRequest:
@@ -66,7 +67,7 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
     meaning of the call; both name the field.
     """
     given, dropped = without_anthropic(cast(JSONDict, dict(request)))
-    own: JSONDict | None = given.get(FIELDS)
+    own: JSONDict | None = given.get(FIELDS) if isinstance(given.get(FIELDS), dict) else None
     dropped += unsaid(given, _TRANSLATED, _REFUSED, _SAYS_NOTHING)
     if stop_texts(given.get("stop")):
         raise UnsupportedParameter(
@@ -79,10 +80,10 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
     body |= {name: given[name] for name in _SAME if given.get(name) is not None}
     if given.get("service_tier") in ("default", "standard_only"):
         body["service_tier"] = "default"
-    body |= _tools(given, strict=None if own is not None else False)
+    body |= _tools(given, is_own=own is not None)
     body |= _text(given, own or {}) | _reasoning(given, own or {})
     for name, value in (own or {}).items():
-        if "." in name or (name == "store" and value):
+        if name != GRAMMAR and ("." in name or (name == "store" and value)):
             dropped.append(name)
         elif name not in _DECIDED:
             body[name] = value
@@ -158,7 +159,8 @@ def _items(message: JSONDict, where: str, dropped: list[str]) -> list[JSONDict]:
     if role == "tool":
         output = _content(message.get("content"), f"{where}.content", "input_text")
         answered = string(message, "tool_call_id", where)
-        return [{"type": "function_call_output", "call_id": answered, "output": output}]
+        kind = "custom_tool_call_output" if message.get("custom") else "function_call_output"
+        return [{"type": kind, "call_id": answered, "output": output}]
     if role not in ("system", "developer", "user"):
         raise bad_role(role, where)
     content = _content(message.get("content"), f"{where}.content", "input_text")
@@ -196,12 +198,11 @@ def _assistant(message: JSONDict, where: str, dropped: list[str]) -> list[JSONDi
 def _call(call: Any, where: str) -> JSONDict:
     function, namespace = called_function(call, where), call.get("namespace")
     name = string(function, "name", f"{where}.function")
-    item: JSONDict = {
-        "type": "function_call",
-        "call_id": string(call, "id", where),
-        "name": name,
-        "arguments": string(function, "arguments", f"{where}.function"),
-    }
+    arguments = string(function, "arguments", f"{where}.function")
+    said = {"type": "function_call", "arguments": arguments}
+    if call.get("custom") is True:
+        said = {"type": "custom_tool_call", "input": free_text(arguments)}
+    item: JSONDict = {**said, "call_id": string(call, "id", where), "name": name}
     if isinstance(namespace, str):
         item |= {"name": name.removeprefix(f"{namespace}__"), "namespace": namespace}
     return item
@@ -245,30 +246,35 @@ def _file(file: JSONDict) -> JSONDict:
 # Tools
 
 
-def _tools(given: JSONDict, *, strict: bool | None) -> JSONDict:
-    """`tools`, those of a namespace together again, and `tool_choice`."""
+def _tools(given: JSONDict, *, is_own: bool) -> JSONDict:
+    """`tools`, as they were offered where they came in this format, and `tool_choice`."""
     tools: list[JSONDict] = []
     groups: dict[str, JSONDict] = {}
+    customs: set[str] = set()
     for number, tool in enumerate(given.get("tools") or []):
-        function = {"type": "function", **_function(tool, f"tools[{number}]", strict)}
-        group = tool.get("namespace")
+        function = _function(tool, f"tools[{number}]", None if is_own else False)
+        if is_own and isinstance(custom := tool.get("custom"), dict):
+            customs.add(function["name"])
+            function = {**custom, "type": "custom", "name": function["name"]}
+        group = tool.get("namespace") if is_own else None
         if not group:
             tools.append(function)
             continue
         if group["name"] not in groups:
-            groups[group["name"]] = {"type": "namespace", **group, "tools": []}
+            groups[group["name"]] = {**group, "type": "namespace", "tools": []}
             tools.append(groups[group["name"]])
         function["name"] = function["name"].removeprefix(f"{group['name']}__")
         groups[group["name"]]["tools"].append(function)
     if not tools:
         return {}
     choice = given.get("tool_choice")
-    return {"tools": tools} | ({} if choice is None else {"tool_choice": _tool_choice(choice)})
+    said = {} if choice is None else {"tool_choice": _tool_choice(choice, customs)}
+    return {"tools": tools, **said}
 
 
 def _function(tool: Any, where: str, strict: bool | None) -> JSONDict:
     function = function_of(tool, where)
-    found: JSONDict = {"name": function["name"]}
+    found: JSONDict = {"type": "function", "name": function["name"]}
     if function.get("description"):
         found["description"] = function["description"]
     found["parameters"] = function.get("parameters") or {"type": "object", "properties": {}}
@@ -276,17 +282,17 @@ def _function(tool: Any, where: str, strict: bool | None) -> JSONDict:
     return found
 
 
-def _tool_choice(choice: Any) -> str | JSONDict:
+def _tool_choice(choice: Any, customs: set[str]) -> str | JSONDict:
     match choice:
         case "none" | "auto" | "required":
             return cast(str, choice)
         case {"type": "function", "function": {"name": str(name)}}:
-            return {"type": "function", "name": name}
+            return {"type": "custom" if name in customs else "function", "name": name}
         case {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(listed)}}:
             return {
                 "type": "allowed_tools",
                 "mode": mode,
-                "tools": [_tool_choice(one) for one in listed],
+                "tools": [_tool_choice(one, customs) for one in listed],
             }
     raise InvalidRequest(
         "tool_choice must be auto, none, required or name a function", param="tool_choice"

@@ -6,7 +6,7 @@ was recorded to send. Nothing is stored, whatever was asked.
 
 from typing import Any
 
-from modelbridge.dialects.openai_responses_items import joined_name
+from modelbridge.dialects.openai_responses_tools import ADDED, joined_name
 from modelbridge.jsonio import JSONDict
 from modelbridge.wire.reply import ReplyHead
 
@@ -64,15 +64,21 @@ def response_object(
     }
 
 
-def namespaces_of(head: ReplyHead) -> dict[str, JSONDict]:
-    """How a response names the functions that were offered in namespaces, by their long names."""
-    found: dict[str, JSONDict] = {}
-    for group in _objects(head.asked.get("tools")):
-        if group.get("type") == "namespace":
-            for tool in _objects(group.get("tools")):
-                name = str(tool.get("name"))
-                named: JSONDict = {"name": name, "namespace": group.get("name")}
-                found[joined_name(group.get("name"), name)] = named
+def names_of(head: ReplyHead) -> dict[str, tuple[str, JSONDict]]:
+    """How a response names what functions do not say: by their long names, kind of item and name.
+
+    These are the tools that were offered in namespaces, and the custom ones.
+    """
+    added = [item for item in _objects(head.asked.get("input")) if item.get("type") == ADDED]
+    found: dict[str, tuple[str, JSONDict]] = {}
+    for holder in (head.asked, *added):
+        for tool in _objects(holder.get("tools")):
+            space = tool.get("name") if tool.get("type") == "namespace" else None
+            for one in _objects(tool.get("tools")) if space else [tool]:
+                kind = "custom_tool_call" if one.get("type") == "custom" else "function_call"
+                name = str(one.get("name"))
+                named: JSONDict = {"name": name} | ({"namespace": space} if space else {})
+                found[joined_name(space, name)] = (kind, named)
     return found
 
 

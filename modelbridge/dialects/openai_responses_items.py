@@ -3,7 +3,9 @@
 - Messages keep their role. What the assistant did in a row (reasoning, text, function calls)
   becomes one message; another begins where reasoning or text follows a text or a call, since a
   canonical message says reasoning first and calls last.
-- A function's output becomes a `tool` message.
+- A function's output becomes a `tool` message. A call of a custom tool is that of a function with
+  one argument (see `openai_responses_tools`); it and its output are marked as `custom`.
+- What one agent wrote to another is what a user said, with the name of who wrote it.
 - A reasoning item that OpenAI encrypted is kept whole among the `thinking_blocks`, for its way
   back; one that carries another model's signature becomes that model's block again.
 - The name of a function in a namespace is `namespace__name`; `namespace` stays at the call.
@@ -21,6 +23,7 @@ from modelbridge.dialects.openai_chat_messages import (
     required_text,
 )
 from modelbridge.dialects.openai_responses_reasoning import thinking_block
+from modelbridge.dialects.openai_responses_tools import ADDED, joined_name, wrapped_text
 from modelbridge.errors import UnsupportedParameter
 from modelbridge.jsonio import JSONDict
 
@@ -53,11 +56,6 @@ def read_input(given: object) -> list[JSONDict]:
         if message["role"] == "assistant" and not message.get("content"):
             message["content"] = None if message.get("tool_calls") else ""
     return messages
-
-
-def joined_name(namespace: object, name: str) -> str:
-    """The name of a function where there are no namespaces."""
-    return f"{namespace}__{name}" if namespace else name
 
 
 def _why(kind: object) -> str:
@@ -173,26 +171,48 @@ def _reasoning(item: JSONDict, place: str, messages: list[JSONDict]) -> None:
 
 
 def _call(item: JSONDict, place: str, messages: list[JSONDict]) -> None:
+    _add_call(item, place, messages)["function"]["arguments"] = required_text(
+        item, "arguments", f"{place}.arguments", empty=True
+    )
+
+
+def _custom_call(item: JSONDict, place: str, messages: list[JSONDict]) -> None:
+    call = _add_call(item, place, messages)
+    text = required_text(item, "input", f"{place}.input", empty=True)
+    call["function"]["arguments"] = wrapped_text(text)
+    call["custom"] = True
+
+
+def _add_call(item: JSONDict, place: str, messages: list[JSONDict]) -> JSONDict:
     optional_text(item, "namespace", f"{place}.namespace")
     name = required_text(item, "name", f"{place}.name")
     namespace: Any = item.get("namespace")
     call: JSONDict = {
         "id": required_text(item, "call_id", f"{place}.call_id"),
         "type": "function",
-        "function": {
-            "name": joined_name(namespace, name),
-            "arguments": required_text(item, "arguments", f"{place}.arguments", empty=True),
-        },
+        "function": {"name": joined_name(namespace, name)},
     }
     if namespace:
         call["namespace"] = namespace
     _assistant(messages, before=()).setdefault("tool_calls", []).append(call)
+    return call
 
 
 def _output(item: JSONDict, place: str, messages: list[JSONDict]) -> None:
     answered = required_text(item, "call_id", f"{place}.call_id")
     output = _parts(item.get("output"), f"{place}.output", _IN_INPUT)
-    messages.append({"role": "tool", "tool_call_id": answered, "content": output})
+    message: JSONDict = {"role": "tool", "tool_call_id": answered, "content": output}
+    if item["type"] == "custom_tool_call_output":
+        message["custom"] = True
+    messages.append(message)
+
+
+def _agent_message(item: JSONDict, place: str, messages: list[JSONDict]) -> None:
+    author = required_text(item, "author", f"{place}.author")
+    content = _parts(item.get("content"), f"{place}.content", ("input_text", "input_image"))
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    said = [{"type": "text", "text": f"{author}:"}, *parts]
+    messages.append({"role": "user", "content": said})
 
 
 _ITEMS: dict[str, Callable[[JSONDict, str, list[JSONDict]], None]] = {
@@ -200,6 +220,10 @@ _ITEMS: dict[str, Callable[[JSONDict, str, list[JSONDict]], None]] = {
     "reasoning": _reasoning,
     "function_call": _call,
     "function_call_output": _output,
+    "custom_tool_call": _custom_call,
+    "custom_tool_call_output": _output,
+    "agent_message": _agent_message,
+    ADDED: lambda item, place, messages: None,  # openai_responses_tools reads them
 }
 
 

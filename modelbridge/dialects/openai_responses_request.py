@@ -10,14 +10,14 @@ always there, so that its presence tells where a request came from.
 from typing import Any, NoReturn, cast
 
 from modelbridge.dialects.openai_chat_messages import (
-    objects,
     optional_object,
     optional_text,
     refuse,
     required_text,
 )
 from modelbridge.dialects.openai_chat_request import read_model
-from modelbridge.dialects.openai_responses_items import joined_name, read_input
+from modelbridge.dialects.openai_responses_items import read_input
+from modelbridge.dialects.openai_responses_tools import flag, read_tools
 from modelbridge.errors import UnsupportedParameter
 from modelbridge.jsonio import JSONDict
 from modelbridge.wire.chat import ChatRequest
@@ -60,8 +60,6 @@ _SAYS_NOTHING: dict[str, tuple[object, ...]] = {
     "include": ([],),
     "metadata": ({},),
 }
-_TOOL_CHOICES = ("none", "auto", "required")
-_TOOL_FIELDS = ("description", "parameters", "strict")
 
 
 def read_request(body: JSONDict) -> ChatRequest:
@@ -84,9 +82,9 @@ def read_request(body: JSONDict) -> ChatRequest:
         "messages": [*_instructions(body), *read_input(body.get("input"))],
         FIELDS: fields,
     }
-    if _flag(body, "stream"):
+    if flag(body, "stream"):
         request |= {"stream": True, "stream_options": {"include_usage": True}}
-    request |= _numbers(body) | _plain(body) | _tools(body, fields)
+    request |= _numbers(body) | _plain(body) | read_tools(body, fields)
     request |= _text(body, fields) | _reasoning(body, fields)
     return cast(ChatRequest, request)
 
@@ -117,13 +115,6 @@ def _instructions(body: JSONDict) -> list[JSONDict]:
     return [{"role": "system", "content": text}] if text else []
 
 
-def _flag(holder: JSONDict, name: str, place: str = "") -> bool:
-    value = holder.get(name)
-    if not isinstance(value, bool | None):
-        refuse(place or name, "must be true or false")
-    return bool(value)
-
-
 def _numbers(body: JSONDict) -> JSONDict:
     found: JSONDict = {}
     maximum = body.get("max_output_tokens")
@@ -148,95 +139,9 @@ def _plain(body: JSONDict) -> JSONDict:
     if body.get("service_tier") not in (None, "auto", "default"):
         _unsupported("service_tier", "only the default tier has a known price; leave it out")
     found = {"user": body["user"]} if body.get("user") else {}
-    if body.get("parallel_tool_calls") is not None and not _flag(body, "parallel_tool_calls"):
+    if body.get("parallel_tool_calls") is not None and not flag(body, "parallel_tool_calls"):
         found["parallel_tool_calls"] = False
     return found
-
-
-# Tools
-
-
-def _tools(body: JSONDict, fields: JSONDict) -> JSONDict:
-    """The functions; a search that is offered beside them is left out, alone it is refused."""
-    tools: list[JSONDict] = []
-    given = list(objects(body.get("tools"), "tools"))
-    offers_functions = any(tool.get("type") == "function" for _, tool in given)
-    for place, tool in given:
-        kind = tool.get("type")
-        if kind == "function":
-            tools.append(_function(tool, place))
-        elif kind == "namespace":
-            tools += _namespace(tool, place)
-        elif kind == "web_search" and offers_functions:
-            fields["tools.web_search"] = True  # one offer among others, as Codex always makes it
-        else:
-            _unsupported(
-                f"{place}.type",
-                f"is {kind!r}, but only tools of type 'function' can be bounded in cost and sent "
-                "to every model; run other tools yourself",
-            )
-    choice = _tool_choice(body.get("tool_choice"), {tool["function"]["name"] for tool in tools})
-    return {"tools": tools, **choice} if tools else {}
-
-
-def _function(tool: JSONDict, place: str) -> JSONDict:
-    function: JSONDict = {"name": required_text(tool, "name", f"{place}.name")}
-    optional_text(tool, "description", f"{place}.description")
-    optional_object(tool, "parameters", f"{place}.parameters", "a JSON schema")
-    _flag(tool, "strict", f"{place}.strict")
-    function |= {name: tool[name] for name in _TOOL_FIELDS if tool.get(name) is not None}
-    return {"type": "function", "function": function}
-
-
-def _namespace(tool: JSONDict, place: str) -> list[JSONDict]:
-    """The functions of a group, each under its long name and with the group at its side."""
-    name = required_text(tool, "name", f"{place}.name")
-    optional_text(tool, "description", f"{place}.description")
-    found = []
-    for at, inner in objects(tool.get("tools"), f"{place}.tools"):
-        if inner.get("type") != "function":
-            _unsupported(f"{at}.type", "can only be 'function' in a namespace")
-        function = _function(inner, at)
-        function["function"]["name"] = joined_name(name, function["function"]["name"])
-        group = {"name": name, "description": tool.get("description") or ""}
-        found.append({**function, "namespace": group})
-    return found
-
-
-def _tool_choice(choice: object, names: set[str]) -> JSONDict:
-    if choice is None:
-        return {}
-    if isinstance(choice, str):
-        if choice not in _TOOL_CHOICES:
-            refuse("tool_choice", f"must be one of {', '.join(_TOOL_CHOICES)}, or an object")
-        if choice == "required" and not names:
-            refuse("tool_choice", "is only allowed when 'tools' has tools")
-        return {"tool_choice": choice}
-    if not isinstance(choice, dict):
-        refuse("tool_choice", f"must be one of {', '.join(_TOOL_CHOICES)}, or an object")
-    if choice.get("type") == "function":
-        return {"tool_choice": _chosen(choice, "tool_choice", names)}
-    if choice.get("type") != "allowed_tools":
-        _unsupported(
-            "tool_choice.type", f"is {choice.get('type')!r}; send 'function' or 'allowed_tools'"
-        )
-    if choice.get("mode") not in ("auto", "required"):
-        refuse("tool_choice.mode", "must be 'auto' or 'required'")
-    listed = [
-        _chosen(tool, place, names)
-        for place, tool in objects(choice.get("tools"), "tool_choice.tools")
-    ]
-    allowed = {"mode": choice["mode"], "tools": listed}
-    return {"tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}}
-
-
-def _chosen(choice: JSONDict, place: str, names: set[str]) -> JSONDict:
-    if choice.get("type") != "function":
-        _unsupported(f"{place}.type", f"is {choice.get('type')!r}; only functions can be chosen")
-    name = required_text(choice, "name", f"{place}.name")
-    if name not in names:
-        refuse(f"{place}.name", f"is {name!r}, which is not among 'tools'")
-    return {"type": "function", "function": {"name": name}}
 
 
 # The answer's form, and the thought before it

@@ -9,9 +9,10 @@ A stream and a plain reply are made of the same items, so that the last event ha
 
 from dataclasses import dataclass, field
 
-from modelbridge.dialects.openai_responses_echo import namespaces_of, response_object
+from modelbridge.dialects.openai_responses_echo import names_of, response_object
 from modelbridge.dialects.openai_responses_errors import event_frame, write_stream_error
 from modelbridge.dialects.openai_responses_reasoning import REDACTED, sealed
+from modelbridge.dialects.openai_responses_tools import free_text
 from modelbridge.dialects.openai_responses_usage import write_usage
 from modelbridge.jsonio import JSONDict
 from modelbridge.money import Usage
@@ -27,6 +28,7 @@ from modelbridge.wire.reply import (
     ToolCallStart,
 )
 
+_PREFIXES = {"reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -83,6 +85,8 @@ class _Item:
     def text(self) -> str:
         """What was said in it so far; a call without arguments has none, which is `{}`."""
         said = "".join(self.pieces)
+        if self.kind == "custom_tool_call":
+            return free_text(said) if self.done else ""
         return "{}" if self.kind == "function_call" and self.done and not said else said
 
     def told(self, status: str) -> JSONDict:
@@ -94,6 +98,8 @@ class _Item:
         item["status"] = status
         if self.kind == "function_call":
             return item | {"call_id": self.call_id, **self.name, "arguments": self.text}
+        if self.kind == "custom_tool_call":
+            return item | {"call_id": self.call_id, **self.name, "input": self.text}
         begun = self.pieces or status != "in_progress"
         return item | {"role": "assistant", "content": [self.part()] if begun else []}
 
@@ -110,19 +116,18 @@ class _Item:
 class _Output:
     """The items of one response, in their order."""
 
-    __slots__ = ("_head", "_namespaces", "items")
+    __slots__ = ("_head", "_names", "items")
 
     def __init__(self, head: ReplyHead) -> None:
         self._head = head
-        self._namespaces = namespaces_of(head)
+        self._names = names_of(head)
         self.items: list[_Item] = []
 
     def begin(self, kind: str, *, call_id: str = "", name: str = "") -> _Item:
-        """A new item."""
-        prefix = {"reasoning": "rs", "function_call": "fc"}.get(kind, "msg")
+        """A new item; a call is that of a function, or of a custom tool if its name is one's."""
+        kind, named = self._names.get(name, (kind, {"name": name}))
         place = len(self.items)
-        id_ = f"{prefix}_{self._head.id.removeprefix('chatcmpl-')}_{place}"
-        named = self._namespaces.get(name) or {"name": name}
+        id_ = f"{_PREFIXES.get(kind, 'msg')}_{self._head.id.removeprefix('chatcmpl-')}_{place}"
         self.items.append(_Item(kind, id_, place, named, call_id))
         return self.items[-1]
 
@@ -218,6 +223,8 @@ class ResponseWriter:
             case ToolCallDelta(index, arguments) if arguments:
                 item = self._calls[index]
                 item.pieces.append(arguments)
+                if item.kind == "custom_tool_call":
+                    return b""  # its text is known when its JSON is whole
                 kind = "response.function_call_arguments.delta"
                 place = {"item_id": item.id, "output_index": item.place}
                 return self._event(kind, **place, delta=arguments)
@@ -319,6 +326,10 @@ class ResponseWriter:
     def _finish_call(self, item: _Item) -> bytes:
         item.done = True
         place = {"item_id": item.id, "output_index": item.place}
+        if item.kind == "custom_tool_call":
+            kind = "response.custom_tool_call_input"
+            out = self._event(f"{kind}.delta", **place, delta=item.text) if item.text else b""
+            return out + self._event(f"{kind}.done", **place, input=item.text) + self._done(item)
         kind = "response.function_call_arguments.done"
         out = self._event(kind, **place, **item.name, arguments=item.text)
         return out + self._done(item)

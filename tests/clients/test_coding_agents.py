@@ -7,14 +7,23 @@ command that the model calls, sends the result back and prints the last words.
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from client_scripts import NODE_MODULES, home
 from client_world import PROVIDERS, ClientWorld, model_of
-from hostile import HostileUpstream, reply, tool_call
+from hostile import HostileUpstream, Step, recorded, reply, tool_call
+from responses_words import as_stream, response
 
 QUESTION, WARM, COMMAND = "How warm is Perth?", "Warm in Perth.", "echo 31 degrees"
 BACKGROUND = "background-model"
+PATCH = "*** Begin Patch\n*** Add File: perth.txt\n+31 degrees\n*** End Patch\n"
+SCRIPT = f"text(await tools.exec_command({{cmd: '{COMMAND} > perth.txt; ls'}}))"
+# Of the two kinds of models that Codex knows, one each: the tool that is called, and with what.
+KNOWN_TO_CODEX = {
+    "gpt-5.5": ("apply_patch", PATCH),
+    "gpt-6-sol": ("functions__exec", SCRIPT),
+}
 CODEX_CONFIG = """\
 model_provider = "modelbridge"
 
@@ -24,6 +33,29 @@ base_url = "{base_url}"
 env_key = "OPENAI_API_KEY"
 wire_api = "responses"
 """
+
+
+def custom_call(name: str, text: str) -> Step:
+    """OpenAI's stream of a call of a custom tool, which hands on what was written for it alone."""
+    space, _, own = name.rpartition("__")
+    item = {"id": "ctc_1", "type": "custom_tool_call", "status": "completed", "call_id": "call_1"}
+    item |= {"name": own, "input": text} | ({"namespace": space} if space else {})
+    usage = {"input_tokens": 9001, "output_tokens": 31, "total_tokens": 9032}
+    at: dict[str, Any] = {"item_id": "ctc_1", "output_index": 0}
+    kind = "response.custom_tool_call_input"
+    told: dict[str, Any] = response(item, usage=usage)
+    begun = {**told, "status": "in_progress", "output": [], "usage": None}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "input": ""}},
+        {"type": f"{kind}.delta", **at, "delta": text},
+        {"type": f"{kind}.done", **at, "input": text},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": told},
+    ]
+    numbered = [{**event, "sequence_number": number} for number, event in enumerate(events)]
+    bills = {"prompt_tokens": 9001, "completion_tokens": 31}
+    return recorded(200, "text/event-stream", as_stream(numbered), bills=bills)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +110,33 @@ def test_codex_runs_a_command_and_is_told_its_output(
     assert "exec_command" in first
     assert "31 degrees" not in first
     assert "31 degrees" in second
+
+
+@pytest.mark.parametrize("format_", PROVIDERS)
+@pytest.mark.parametrize("model", KNOWN_TO_CODEX)
+def test_codex_uses_its_own_tools_with_the_models_that_it_knows(
+    world: ClientWorld, upstream: HostileUpstream, tmp_path: Path, format_: str, model: str
+) -> None:
+    """Those get tools whose input is text of any form, in namespaces or not."""
+    name, text = KNOWN_TO_CODEX[model]
+    prices = ("--input", "3", "--output", "15")
+    world.bridge.flask("model", "add", model, "--upstream", format_, *prices)
+    (tmp_path / ".codex").mkdir()
+    config = CODEX_CONFIG.format(base_url=world.environ()["OPENAI_BASE_URL"])
+    (tmp_path / ".codex" / "config.toml").write_text(config, encoding="utf-8")
+    call = tool_call(name, {"input": text}, prompt_tokens=9001, completion_tokens=31)
+    if format_ == "responses":
+        call = custom_call(name, text)
+    upstream.will(call, reply(WARM, 9100, 7))
+    unasked = ("--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox")
+    words = ("exec", *unasked, "--model", model, QUESTION)
+    with world.charges_what_was_served():
+        told = run("codex", *words, folder=tmp_path, environ=world.environ())
+    assert told == WARM
+    assert (tmp_path / "perth.txt").read_text(encoding="utf-8") == "31 degrees\n"
+    first, second = asked_by_the_agent(upstream)
+    assert "perth.txt" not in first
+    assert "perth.txt" in second
 
 
 @pytest.mark.parametrize("format_", PROVIDERS)
