@@ -39,6 +39,9 @@ _UNBOUNDED = {
     "moderation": "moderation is not offered here; leave it out",
     "prompt_cache_options": "other ways of caching have other prices; leave it out",
     "enable_search": "searches are billed beside the tokens; offer a function tool instead",
+    # Our own words for what came in another format: from a client they would evade the hold.
+    "responses_fields": "it is no field of this format; leave it out",
+    "anthropic_fields": "it is no field of this format; leave it out",
 }
 # Other servers' words for what 'max_completion_tokens' and 'n' say: they would evade the hold.
 _MAXIMUM = "max_completion_tokens"
