@@ -100,6 +100,22 @@ def test_a_provider_that_nobody_heard_of_is_called_after_one_row_of_data(
     assert "encoding_format" not in embed["body"]
 
 
+def test_perplexity_is_asked_for_an_answer_and_for_none_of_its_own_tools(
+    bridge: TestBridge, key: Key, upstream: HostileUpstream
+) -> None:
+    """Its chat completions are gone, and what its presets bring along was in no price."""
+    assert PROVIDERS["perplexity"].base_url == "https://api.perplexity.ai/v1"
+    bridge.upstream("perplexity", upstream.base_url, "perplexity")
+    bridge.model("sonar", "perplexity", upstream_model="perplexity/sonar")
+    upstream.will(reply("Warm"))
+    assert key.chat("sonar").json()["choices"][0]["message"]["content"] == "Warm"
+    told = call(key, "responses", model="sonar", input="Hello", preset="high", max_steps=9)
+    assert told.headers["x-modelbridge-dropped"] == "max_steps, preset"
+    assert call(key, "chat/completions", model="sonar-pro", messages=HELLO).status_code == 404
+    assert [seen["path"] for seen in upstream.seen()] == ["/v1/responses"] * 2
+    assert not {"preset", "max_steps", "tools"} & upstream.seen()[1]["body"].keys()
+
+
 @pytest.mark.parametrize("path", ["/openai/v1", ""])
 def test_azure_is_called_at_both_kinds_of_its_addresses(
     bridge: TestBridge, key: Key, upstream: HostileUpstream, path: str
