@@ -212,3 +212,12 @@ def test_what_has_no_endpoint_or_no_bound_is_not_offered(name: str) -> None:
 )
 def test_a_chat_model_is_offered(name: str) -> None:
     assert MODELS.is_chat(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["grok-4", "grok-4-1-fast-reasoning", "grok-4-fast", "grok-code-fast-1", "grok-3"]
+)
+def test_what_xai_answers_with_a_dearer_model_is_not_served_at_the_old_price(name: str) -> None:
+    assert not MODELS.is_served("xai", name)
+    assert MODELS.is_served("xai", "grok-4.3")
+    assert MODELS.is_served("azure", "grok-4-1-fast-reasoning")  # which has it still
