@@ -237,6 +237,20 @@ def test_tool_results_may_hold_images_and_forgotten_objects() -> None:
     assert turns(*before, result("c", {"a": 1}))[2]["content"][0]["content"] == '{"a":1}'
 
 
+def test_tools_that_were_called_are_declared_though_nobody_offers_them_any_more() -> None:
+    """Anthropic refuses calls and results in a request without tools; OpenAI does not."""
+    made = [call("c", "f", "{}"), call("d", "g", "{}"), call("e", "f", "{}")]
+    before = (user("a"), assistant(tool_calls=made), result("c", "1"), result("d", "2"))
+    body = build(*before, result("e", "3")).body
+    schema = {"type": "object"}
+    assert body["tools"] == [
+        {"name": "f", "input_schema": schema},
+        {"name": "g", "input_schema": schema},
+    ]
+    assert body["tool_choice"] == {"type": "none"}
+    assert not {"tools", "tool_choice"} & build(user("a"), assistant("b"), user("c")).body.keys()
+
+
 # Whatever is said
 
 ROLES = st.sampled_from(["system", "developer", "user", "assistant", "tool"])

@@ -206,6 +206,10 @@ def test_tools_count_once_for_all_once_for_each_and_a_quarter_more_than_their_by
     for none in empty:
         asked = request("a", tools=none)
         assert measure(asked).text_tokens == as_json(asked) + 256 + 16
+    call: Any = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    called = request("a")
+    called["messages"].append({"role": "assistant", "content": None, "tool_calls": [call]})
+    assert measure(called).text_tokens == as_json(called) + 256 + 2 * 16 + 2_048
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,8 @@ def test_pictures_in_results_are_shown_where_the_model_looks_for_them() -> None:
     new = contents(ALICE, BOTH, *answers, model=NEW)
     assert len(new) == 3
     assert new[2]["parts"][0]["functionResponse"]["parts"] == [inline]
+    system = {"role": "system", "content": "Be brief."}
+    assert contents(ALICE, BOTH, answers[0], system, answers[1]) == old
     linked = {"type": "image_url", "image_url": {"url": "https://a.test/x.png"}}
     assert "fileData" in contents(ALICE, BOTH, result("a", [linked]), model=NEW)[3]["parts"][0]
 

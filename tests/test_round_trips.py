@@ -275,6 +275,10 @@ def test_a_request_survives_anthropics_format(request: JSONDict) -> None:
     model = target("anthropic_messages", "claude-sonnet-4-5")
     wire = anthropic_messages.build_request(cast(Any, request), model, cap)
     found = cast(JSONDict, anthropic_messages.read_request({**wire.body, "model": "public"}))
+    called = {c["function"]["name"] for m in request["messages"] for c in m.get("tool_calls", ())}
+    if called and "tools" not in request:  # which the format cannot say: none of them is to be used
+        assert {tool["function"]["name"] for tool in found.pop("tools")} == called
+        assert found.pop("tool_choice") == "none"
     assert [plain(m) for m in found["messages"]] == [plain(m) for m in request["messages"]]
     for name in ("model", "max_completion_tokens", "temperature", "stop", "tools", "tool_choice"):
         assert found.get(name) == request.get(name), name

@@ -202,7 +202,7 @@ def _tools(request: ChatRequest, generation: Generation, dropped: list[str]) -> 
     choice = request.get("tool_choice")
     tools = [_tool(tool, f"tools[{i}]", generation, dropped) for i, tool in enumerate(given)]
     if not tools and choice in (None, "auto", "none"):
-        return {}
+        return _tools_of_before(request)
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         names, choice = allowed_tools(choice)
         tools = [tool for tool in tools if tool["name"] in names]  # which comes to the same
@@ -214,6 +214,19 @@ def _tools(request: ChatRequest, generation: Generation, dropped: list[str]) -> 
     if one_at_a_time and wanted["type"] != "none":
         wanted["disable_parallel_tool_use"] = True
     return {**said, "tool_choice": wanted}
+
+
+def _tools_of_before(request: ChatRequest) -> JSONDict:
+    """Where no tools are offered any more, those that the conversation called: none is to be used.
+
+    The API refuses calls and results in a request without `tools`.
+    """
+    made = [call for message in request["messages"] for call in message.get("tool_calls") or ()]
+    names = dict.fromkeys(call["function"]["name"] for call in made)
+    if not names:
+        return {}
+    tools = [{"name": name, "input_schema": {"type": "object"}} for name in names]
+    return {"tools": tools, "tool_choice": {"type": "none"}}
 
 
 def _tool(tool: Any, where: str, generation: Generation, dropped: list[str]) -> JSONDict:

@@ -125,7 +125,7 @@ def build_turns(messages: Sequence[Message], generation: Generation) -> Turns:
 
 def _add(message: Message, where: str, turns: Turns, *, asks: bool) -> None:
     role = message.get("role")
-    if role != "tool":
+    if role != "tool" and (role not in SYSTEM_ROLES or asks):
         turns.show()
     if role in SYSTEM_ROLES:
         parts = _named(_parts(message, where, ("text",), turns), message)

@@ -69,7 +69,7 @@ def measure(request: ChatRequest) -> Size:
     text_bytes = _bytes(text)
     tools = request.get("tools") or []
     tokens = text_bytes + TEMPLATE_TOKENS + MESSAGE_TOKENS * len(lean)
-    if tools:
+    if tools or any(message.get("tool_calls") for message in lean):
         tokens += TOOLS_TOKENS + TOOL_TOKENS * len(tools) + len(jsonio.dumps(tools)) // 4
     marked = media.marked or '"cache_control"' in text
     return Size(tokens, text_bytes, media.images, media.unbounded, marked)
