@@ -172,10 +172,10 @@ def test_what_only_this_format_says_passes_to_openai_and_is_named_elsewhere() ->
         client_metadata={"a": "b"},
         metadata={"a": "b"},
         truncation="auto",
-        store=True,
+        store=False,
     )
     wire = UPSTREAM.build_request(FRONT.read_request(body), target(), 512)
-    assert wire.dropped == ("store",)
+    assert wire.dropped == ()
     assert wire.body == {
         **body,
         "store": False,
@@ -185,7 +185,6 @@ def test_what_only_this_format_says_passes_to_openai_and_is_named_elsewhere() ->
     chat = openai_chat.build_request(FRONT.read_request(body), target(), 512)
     assert set(chat.dropped) == {
         "include", "reasoning", "text", "prompt_cache_key", "client_metadata", "truncation",
-        "store",
     }  # fmt: skip
     assert chat.body["reasoning_effort"] == chat.body["verbosity"] == "low"
     assert not {"metadata", "responses_fields"} & chat.body.keys()
@@ -341,6 +340,7 @@ def test_a_request_of_anthropics_keeps_its_meaning() -> None:
         ("previous_response_id", "resp_1"),
         ("conversation", "conv_1"),
         ("background", True),
+        ("store", True),
         ("prompt", {"id": "pmpt_1"}),
         ("context_management", [{"type": "compaction"}]),
         ("service_tier", "priority"),

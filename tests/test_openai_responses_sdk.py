@@ -247,9 +247,9 @@ def test_openai_itself_is_asked_in_the_clients_format(
     bridge: TestBridge, key: Key, upstream: HostileUpstream
 ) -> None:
     upstream.will(whole(message("Hello Alice")))
-    raw = post(key, model="gpt-test", previous_response_id=None, store=True, custom_field=1)
+    raw = post(key, model="gpt-test", previous_response_id=None, store=None, custom_field=1)
     assert raw.json()["id"] == "resp_theirs"
-    assert raw.headers["x-modelbridge-dropped"] == "store"
+    assert "x-modelbridge-dropped" not in raw.headers
     (seen,) = upstream.seen()
     assert seen["path"] == "/v1/responses"
     assert seen["body"]["store"] is False
@@ -333,6 +333,7 @@ def test_what_cannot_be_done_is_refused_in_openais_envelope(key: Key) -> None:
     for more in (
         {"previous_response_id": "resp_1"},
         {"background": True},
+        {"store": True},
         {"conversation": "conv_1"},
         {"tools": [{"type": "web_search"}]},
         {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]},

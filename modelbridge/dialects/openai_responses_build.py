@@ -57,7 +57,7 @@ _SAYS_NOTHING: dict[str, tuple[object, ...]] = {
     "web_search_options": (),
 }
 # Of the fields that this format alone has, what is no field of a request, or is decided here.
-_DECIDED = ("store", "reasoning", "text", "include", GRAMMAR)
+_DECIDED = ("reasoning", "text", "include", GRAMMAR)
 
 
 def build_request(request: ChatRequest, target: Target, max_output: int) -> WireRequest:
@@ -83,7 +83,7 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
     body |= _tools(given, is_own=own is not None)
     body |= _text(given, own or {}) | _reasoning(given, own or {})
     for name, value in (own or {}).items():
-        if name != GRAMMAR and ("." in name or (name == "store" and value)):
+        if name != GRAMMAR and "." in name:
             dropped.append(name)
         elif name not in _DECIDED:
             body[name] = value

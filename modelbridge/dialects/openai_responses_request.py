@@ -2,9 +2,9 @@
 
 Source: OpenAI's OpenAPI document, CreateResponse, and what its SDK (openai 3.54.0) and Codex
 (0.169.0) send. Nothing is stored here: a call is answered as with `store: false`, and what would
-need a stored response is refused. What only this format can say stands under `responses_fields`:
-its own half of the way upstream says it again, every other half names it as dropped. The key is
-always there, so that its presence tells where a request came from.
+store a response, or need a stored one, is refused. What only this format can say stands under
+`responses_fields`: its own half of the way upstream says it again, every other half names it as
+dropped. The key is always there, so that its presence tells where a request came from.
 """
 
 from typing import Any, NoReturn, cast
@@ -32,6 +32,7 @@ _TRANSLATED = {
 }  # fmt: skip
 # What needs something that is stored elsewhere, or has costs without a bound.
 _REFUSED = {
+    "store": "no response is stored; leave it out, or send false",
     "previous_response_id": "no response is stored; send the earlier items in 'input'",
     "conversation": "no conversation is stored; send the earlier items in 'input'",
     "background": "a call is answered while you wait; leave it out",
@@ -54,7 +55,6 @@ _OTHER_MAXIMA = (
 )  # fmt: skip
 # Fields whose value may ask for nothing that is not done anyway.
 _SAYS_NOTHING: dict[str, tuple[object, ...]] = {
-    "store": (False,),
     "truncation": ("disabled",),
     "top_logprobs": (0,),
     "include": ([],),
