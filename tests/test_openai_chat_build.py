@@ -81,12 +81,15 @@ def test_a_key_of_the_messages_can_be_dropped() -> None:
     assert sent.dropped == ("messages.reasoning_content",)
 
 
-def test_blocks_that_anthropic_signed_are_not_sent_to_others() -> None:
+def test_blocks_that_anthropic_signed_are_not_sent_to_others_and_this_is_told() -> None:
     block = {"type": "thinking", "thinking": "Hm", "signature": "s"}
     thought = {"role": "assistant", "content": "Hi", "thinking_blocks": [block]}
     sent = UPSTREAM.build_request(read(thought), target(), 5)
     assert sent.body["messages"] == [{"role": "assistant", "content": "Hi"}]
     assert "thinking_blocks" in thought
+    assert sent.dropped == ("thinking_blocks",)
+    empty = {"role": "assistant", "content": "Hi", "thinking_blocks": []}
+    assert UPSTREAM.build_request(read(empty), target(), 5).dropped == ()
 
 
 def test_developers_speak_as_system_where_the_server_knows_no_developers() -> None:

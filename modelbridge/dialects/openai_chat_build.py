@@ -73,7 +73,7 @@ def _messages(
 ) -> list[dict[str, Any]]:
     """The messages without what only other wire formats know; none of the given ones is changed.
 
-    `thinking_blocks` are signed by Anthropic and mean nothing elsewhere.
+    `thinking_blocks` are sealed by who made them and mean nothing elsewhere.
     """
     unwanted = [
         name.removeprefix(_IN_MESSAGES) for name in quirks.drop if name.startswith(_IN_MESSAGES)
@@ -81,6 +81,8 @@ def _messages(
     for name in unwanted:
         if any(message.get(name) is not None for message in messages):
             dropped.append(_IN_MESSAGES + name)
+    if any(message.get("thinking_blocks") for message in messages):
+        dropped.append("thinking_blocks")
     unwanted.append("thinking_blocks")
     return [_message(message, quirks.developer_role, unwanted) for message in messages]
 
