@@ -15,8 +15,8 @@ from running import RunningBridge, set_up
 from till import Till
 from web_site import Site
 
-# A busy machine is no fault of what makes the examples.
-settings.register_profile("bridge", suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is no fault of what makes the examples, nor of what is tried with them.
+settings.register_profile("bridge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 if settings.get_current_profile_name() != "mutants":
     settings.load_profile("bridge")
 
