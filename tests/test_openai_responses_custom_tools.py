@@ -103,6 +103,32 @@ def test_tools_in_the_input_are_offered_like_the_others_and_the_later_of_a_name_
     assert tool["function"]["description"] == WEATHER["description"]
 
 
+def test_a_name_that_is_too_long_for_other_servers_is_short_there_and_whole_again_here() -> None:
+    space, name = "mcp__" + "s" * 40, "t" * 60
+    group = {"type": "namespace", "name": space, "description": "", "tools": [
+        {"type": "function", "name": name + end, "strict": None, "parameters": {"type": "object"}}
+        for end in "ab"
+    ]}  # fmt: skip
+    call = {"type": "function_call", "call_id": "c", "name": name + "b", "arguments": "{}"}
+    call["namespace"] = space
+    output = {"type": "function_call_output", "call_id": "c", "output": "1"}
+    body = ask(HELLO, call, output, tools=[group])
+    request = FRONT.read_request(body)
+    chat = openai_chat.build_request(request, target("m"), 99).body
+    first, second = (tool["function"]["name"] for tool in chat["tools"])
+    assert first != second
+    assert len(first) == len(second) == 64
+    assert chat["messages"][1]["tool_calls"] == [
+        {"id": "c", "type": "function", "function": {"name": second, "arguments": "{}"}}
+    ]
+    assert UPSTREAM.build_request(request, target("m"), 99).body == {
+        **body, "max_output_tokens": 99, "store": False,
+    }  # fmt: skip
+    reply = Reply(tool_calls=[ToolCallMade("c", second, "{}")], finish_reason="tool_calls")
+    (told,) = FRONT.write_reply(reply, replace(HEAD, asked=body))["output"]
+    assert (told["name"], told["namespace"]) == (name + "b", space)
+
+
 def test_a_search_for_tools_is_left_out_beside_others_and_what_agents_write_is_read() -> None:
     search = {"type": "tool_search", "execution": "client", "parameters": {}}
     told = {

@@ -14,7 +14,9 @@ from modelbridge.jsonio import JSONDict
 
 _ANTHROPIC = "anthropic_fields"
 # What stands beside a message, a part, a call or a tool, and whether losing it has to be told.
-_MARKS = {"cache_control": True, "phase": True, "namespace": False, "custom": False}
+_MARKS = {
+    "cache_control": True, "phase": True, "namespace": False, "own_name": False, "custom": False,
+}  # fmt: skip
 _LONGEST_USER = 64  # "Invalid 'user': string too long. Expected … maximum length 64"
 _PLAIN = "data:text/plain;base64,"
 _HINTS = ("thinking", "top_k")

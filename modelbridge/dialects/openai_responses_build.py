@@ -196,15 +196,16 @@ def _assistant(message: JSONDict, where: str, dropped: list[str]) -> list[JSONDi
 
 
 def _call(call: Any, where: str) -> JSONDict:
-    function, namespace = called_function(call, where), call.get("namespace")
+    function = called_function(call, where)
     name = string(function, "name", f"{where}.function")
     arguments = string(function, "arguments", f"{where}.function")
     said = {"type": "function_call", "arguments": arguments}
     if call.get("custom") is True:
         said = {"type": "custom_tool_call", "input": free_text(arguments)}
     item: JSONDict = {**said, "call_id": string(call, "id", where), "name": name}
-    if isinstance(namespace, str):
-        item |= {"name": name.removeprefix(f"{namespace}__"), "namespace": namespace}
+    match call:
+        case {"namespace": str(namespace), "own_name": str(own_name)}:
+            item |= {"name": own_name, "namespace": namespace}
     return item
 
 
@@ -263,7 +264,7 @@ def _tools(given: JSONDict, *, is_own: bool) -> JSONDict:
         if group["name"] not in groups:
             groups[group["name"]] = {**group, "type": "namespace", "tools": []}
             tools.append(groups[group["name"]])
-        function["name"] = function["name"].removeprefix(f"{group['name']}__")
+        function["name"] = tool["own_name"]
         groups[group["name"]]["tools"].append(function)
     if not tools:
         return {}

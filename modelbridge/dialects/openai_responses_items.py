@@ -8,7 +8,7 @@
 - What one agent wrote to another is what a user said, with the name of who wrote it.
 - A reasoning item that OpenAI encrypted is kept whole among the `thinking_blocks`, for its way
   back; one that carries another model's signature becomes that model's block again.
-- The name of a function in a namespace is `namespace__name`; `namespace` stays at the call.
+- The name of a function in a namespace is `namespace__name`; both stay at the call's side.
 
 Source: OpenAI's OpenAPI document, InputItem.
 """
@@ -193,7 +193,7 @@ def _add_call(item: JSONDict, place: str, messages: list[JSONDict]) -> JSONDict:
         "function": {"name": joined_name(namespace, name)},
     }
     if namespace:
-        call["namespace"] = namespace
+        call |= {"namespace": namespace, "own_name": name}
     _assistant(messages, before=()).setdefault("tool_calls", []).append(call)
     return call
 

@@ -1,6 +1,7 @@
 """The `tools` of a Responses request, read into canonical ones, and its `tool_choice`.
 
-- A function in a namespace has the name `namespace__name`, and the group at its side.
+- A function in a namespace has the name `namespace__name`, shortened where that is more than most
+  servers take, and the group and its own name at its side.
 - A custom tool, whose input is text of any form, becomes a function whose argument `input` is that
   text, for every model can call such a one; `custom` at its side has what only this format can say.
   Its grammar is told in words where nothing enforces it.
@@ -10,6 +11,7 @@
 Source: OpenAI's OpenAPI document, Tool, and what Codex (0.169.0) sends.
 """
 
+from hashlib import blake2s
 from typing import NoReturn
 
 from modelbridge import jsonio
@@ -25,6 +27,7 @@ from modelbridge.jsonio import JSONDict
 
 ADDED = "additional_tools"
 INPUT = "input"
+_LONGEST_NAME = 64
 GRAMMAR = "tools.format"
 _TOOL_CHOICES = ("none", "auto", "required")
 _TOOL_FIELDS = ("description", "parameters", "strict")
@@ -35,8 +38,12 @@ _LEFT_OUT = ("web_search", "tool_search")
 
 
 def joined_name(namespace: object, name: str) -> str:
-    """The name of a function where there are no namespaces."""
-    return f"{namespace}__{name}" if namespace else name
+    """The name of a function where there are no namespaces; the same for the same."""
+    joined = f"{namespace}__{name}" if namespace else name
+    if not namespace or len(joined) <= _LONGEST_NAME:
+        return joined
+    digest = blake2s(joined.encode("utf-8", "replace"), digest_size=4).hexdigest()
+    return f"{joined[: _LONGEST_NAME - 9]}_{digest}"
 
 
 def flag(holder: JSONDict, name: str, place: str = "") -> bool:
@@ -155,9 +162,10 @@ def _namespace(tool: JSONDict, place: str) -> list[JSONDict]:
         if inner.get("type") not in _INNER:
             _unsupported(f"{at}.type", "can only be 'function' or 'custom' in a namespace")
         made = _tool(inner, at)
-        made["function"]["name"] = joined_name(name, made["function"]["name"])
+        own = made["function"]["name"]
+        made["function"]["name"] = joined_name(name, own)
         group = {"name": name, "description": tool.get("description") or ""}
-        found.append({**made, "namespace": group})
+        found.append({**made, "namespace": group, "own_name": own})
     return found
 
 
