@@ -22,7 +22,7 @@ from modelbridge.wire.sse import FrameReader
 
 JSONDict = dict[str, Any]
 # In which format a recording is, by the beginning of its name, and the row of providers.toml to
-# call it by. All others speak chat completions, as rows like those that only requests differ for.
+# call it by. All others speak chat completions, as rows that only requests differ for.
 ROWS = {
     "aisdk-anthropic": "anthropic",
     "anthropic": "anthropic",
