@@ -8,8 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai_words import CALL, FRONT, HELLO, UPSTREAM, WEATHER, read, target
 
-from modelbridge.dialects import anthropic_messages
-
 TEXTS = st.text(max_size=20)
 MESSAGES = st.one_of(
     st.fixed_dictionaries(
@@ -133,11 +131,3 @@ def test_the_automatic_service_tier_is_the_one_without_a_name() -> None:
 def test_a_provider_may_have_its_own_path() -> None:
     quirk = target(paths={"openai_chat": "/v3/chat"})
     assert UPSTREAM.build_request(read(), quirk, 5).path == "/v3/chat"
-
-
-def test_the_names_of_what_another_formats_client_lost_are_fit_for_a_header() -> None:
-    many = {f"field_{number}": 1 for number in range(99)}
-    body = {"model": "m", "max_tokens": 9, "messages": [HELLO], "x\r\nset-cookie: a": 1, **many}
-    sent = UPSTREAM.build_request(anthropic_messages.read_request(body), target(), 5)
-    assert "x??set-cookie??a" in sent.dropped
-    assert len(sent.dropped) == 33

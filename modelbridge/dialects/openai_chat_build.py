@@ -4,7 +4,6 @@ from typing import Any
 
 from modelbridge.dialects.openai_chat_foreign import without_foreign
 from modelbridge.dialects.openai_paths import path_at
-from modelbridge.dialects.translating import spelled
 from modelbridge.jsonio import JSONDict
 from modelbridge.wire.chat import ChatRequest
 from modelbridge.wire.target import Quirks, Target, WireRequest
@@ -37,7 +36,7 @@ def build_request(request: ChatRequest, target: Target, max_output: int) -> Wire
         if body.get(name, value) != value:
             dropped.append(name)
         body[name] = value
-    return WireRequest(path_at(target, NAME, _PATH), body, dropped=spelled(dropped))
+    return WireRequest(path_at(target, NAME, _PATH), body, dropped=tuple(dropped))
 
 
 def _set_cap(body: JSONDict, max_output: int) -> None:
