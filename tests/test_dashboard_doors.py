@@ -350,6 +350,7 @@ def test_moments_are_told_in_the_largest_unit_that_fits() -> None:
         timedelta(hours=-3, minutes=-59): "3 hours ago",
         timedelta(days=-1): "1 day ago",
         timedelta(days=6, hours=1): "in 6 days",
+        timedelta(hours=71, minutes=59): "in 3 days",
         timedelta(days=59): "in 59 days",
         timedelta(days=-90): "3 months ago",
         timedelta(days=800): "in 2 years",

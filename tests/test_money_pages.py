@@ -188,7 +188,12 @@ def test_a_statement_and_its_csv_say_the_same(alice: Browser, search: Team) -> N
     before, after = parse_amount(opening["balance_aud"]), parse_amount(closing["balance_aud"])
     assert before + total == after
     usage = sum(parse_amount(row["amount_aud"]) for row in posted if row["kind"] == "usage")
-    assert f"Together AUD {format_amount(-usage)}" in page
+    assert f"Usage −AUD {format_amount(-usage)}" in page
+    assert page.count(f"Together AUD {format_amount(-usage)}") == 3
+    persons = page.partition("Usage by person")[2]
+    assert "Alice" in persons
+    assert "Service" not in persons
+    assert "Usage by person" not in alice.get(f"/billing/statements/{last_month}").text
 
 
 @pytest.mark.parametrize(
@@ -288,3 +293,6 @@ def test_tiny_amounts_keep_their_digits(world: World) -> None:
         postings.top_up(session, user.account_id, 31_000)
     page = words(world.browser("dora@example.com").get("/billing").text)
     assert "+ AUD 0.000031" in page or "+AUD 0.000031" in page
+    with world.transaction() as session:
+        postings.adjust(session, user.account_id, -1, note="", actor_id=user.id)
+    assert "−AUD 0.000000001" in words(world.browser("dora@example.com").get("/billing").text)

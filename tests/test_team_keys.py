@@ -228,7 +228,9 @@ def test_the_page_shows_what_the_key_spent(research: TeamWorld) -> None:
     things = furnish(research)
     page = research.browser("alice").get(f"/keys/{things.team_key.id}").text
     assert "Spend of the last 30 days" in page
-    assert "1 call in the last 30 days." in page
+    assert f"/usage?key={things.team_key.id}&amp;team={research.team.id}" in page
+    assert "1 call in the last 30 days</a>" in page
+    assert f"/receipts/{things.team_call}" in page
     assert "gpt-exact" in page
     assert "No call has been made" in (
         research.browser("bob").get(f"/keys/{things.members_key.id}").text

@@ -37,7 +37,7 @@ _HEADINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A month's statement. `by_model` and `by_key` count calls by the day on which they began.
+    """A month's statement. What is summed `by_…` counts calls by the day on which they began.
 
     `edges_nanos`: what calls took that began in another month than they were posted in.
     """
@@ -46,6 +46,7 @@ class Month:
     statement: Statement
     by_model: Mapping[str, Total]
     by_key: Mapping[str, Total]
+    by_person: Mapping[str, Total]
     edges_nanos: int
 
 
@@ -76,9 +77,16 @@ def statement(month: str) -> ResponseReturnValue:
         scope = load_scope(session, permissions.TEAM_BILLING)
         found = _month(session, scope.account_id, _period(month, scope.time_zone))
         keys = names.keys_of_account(session, scope.account_id)
+        people = {**names.people_of_account(session, scope.account_id), "": names.NOBODY}
         owner = access.the_user().email if scope.team is None else scope.label
     return render_template(
-        "billing/statement.html", scope=scope, owner=owner, month=found, keys=keys, kinds=KINDS
+        "billing/statement.html",
+        scope=scope,
+        owner=owner,
+        month=found,
+        keys=keys,
+        people=people if scope.team else None,
+        kinds=KINDS,
     )
 
 
@@ -162,10 +170,11 @@ def _month(session: Session, account_id: str, period: Period) -> Month:
     found = history.statement(session, account_id, period.start, period.end)
     sums = {
         by: _by_name(usage_query.totals(session, Wanted(account_id, period), by))
-        for by in ("model", "key")
+        for by in ("model", "key", "person")
     }
     counted = sum(total.cost_nanos for total in sums["model"].values())
-    return Month(period, found, sums["model"], sums["key"], -found.usage_nanos - counted)
+    by = (sums["model"], sums["key"], sums["person"])
+    return Month(period, found, *by, edges_nanos=-found.usage_nanos - counted)
 
 
 def _by_name(sums: Mapping[tuple[str, str], Total]) -> dict[str, Total]:

@@ -23,7 +23,7 @@ _YEAR_SECONDS = 365 * 86_400
 
 
 def init_app(app: Flask) -> None:
-    """Templates know `|aud`, `|ago`, `|moment`, `base_url()` and `navigation()`."""
+    """Templates know `|aud`, `|ago`, `|stamp` and the rest, `base_url()` and `navigation()`."""
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.add_template_filter(aud)
     app.add_template_filter(usd)
@@ -31,6 +31,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(seconds)
     app.add_template_filter(ago)
     app.add_template_filter(moment)
+    app.add_template_filter(stamp)
     app.add_template_global(base_url)
     app.add_template_global(navigation)
 
@@ -41,8 +42,9 @@ def base_url() -> str:
 
 
 def aud(nanos: int) -> str:
-    """All the digits that the amount has, and at least two: "AUD 0.000031"."""
-    return f"AUD\N{NO-BREAK SPACE}{format_amount(nanos)}"
+    """All the digits that the amount has, and at least two: "AUD 0.000031", "−AUD 1.50"."""
+    sign = "\N{MINUS SIGN}" if nanos < 0 else ""
+    return f"{sign}AUD\N{NO-BREAK SPACE}{format_amount(abs(nanos))}"
 
 
 def usd(nanos: int) -> str:
@@ -66,15 +68,28 @@ def moment(at: datetime) -> str:
     return f"{local.day} {local:%b %Y, %H:%M %Z}"
 
 
+def stamp(at: datetime) -> Markup:
+    """Like `moment`, as a `<time>` for narrow places: a line ends after the date or not at all."""
+    date, _, time = moment(at).partition(", ")
+    return Markup(
+        '<time datetime="{}"><span class="text-nowrap">{},</span> '
+        '<span class="text-nowrap">{}</span></time>'
+    ).format(_machine_readable(at), date, time)
+
+
 def ago(at: datetime) -> Markup:
     """`<time>` that reads "3 hours ago" or "in 6 days" and tells the exact moment on hover."""
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        at.astimezone(UTC).isoformat(timespec="seconds"), moment(at), distance(at, clock.now())
+        _machine_readable(at), moment(at), distance(at, clock.now())
     )
 
 
 def distance(at: datetime, now: datetime) -> str:
-    """How far a moment is from now, in the largest unit that fits, rounded down."""
+    """How far a moment is from now, in the largest unit that fits.
+
+    What is past is rounded down; what is to come to the nearest, so that a link that was made just
+    now for 72 hours ends "in 3 days".
+    """
     seconds = int((at - now).total_seconds())
     size = abs(seconds)
     if size < 10:
@@ -82,10 +97,14 @@ def distance(at: datetime, now: datetime) -> str:
     words = f"{size // _YEAR_SECONDS} years"
     for below, unit_seconds, unit in _STEPS:
         if size < below:
-            number = size // unit_seconds
+            number = (size + (unit_seconds // 2 if seconds > 0 else 0)) // unit_seconds
             words = f"{number} {unit}{'' if number == 1 else 's'}"
             break
     return f"in {words}" if seconds > 0 else f"{words} ago"
+
+
+def _machine_readable(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _viewers_zone() -> ZoneInfo:

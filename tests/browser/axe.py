@@ -41,3 +41,12 @@ def look(page: Page, name: str, *, whole: bool = True) -> None:
         file = SCREENSHOTS / f"{name}-{theme}-{width}.png"
         page.screenshot(path=file, full_page=whole, animations="disabled")
         examine(page, f"{name} {theme} {width}")
+
+
+def fits(page: Page, table: str) -> None:
+    """On a phone the table of that name shows its last column without being pushed aside."""
+    page.set_viewport_size({"width": 360, "height": 740})
+    region = page.get_by_role("region", name=table)
+    beyond = region.evaluate("box => box.scrollWidth - box.clientWidth")
+    assert beyond <= 0, f"{table} is {beyond} px wider than its box"
+    page.set_viewport_size({"width": 1440, "height": 900})

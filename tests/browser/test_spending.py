@@ -7,7 +7,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from bench import seed_calls
-from browser.axe import look
+from browser.axe import fits, look
 from browser.conftest import Served, ServedWorld
 from browser.test_first_hour import create_key, set_up
 from modelbridge.ledger.audit import check_books
@@ -41,6 +41,8 @@ def test_the_pages_of_somebody_who_spends(page: Page, busy: ServedWorld) -> None
     look(page, "overview-team")
     page.get_by_role("link", name="All usage").click()
     look(page, "usage")
+    fits(page, "Totals by model")
+    fits(page, "Calls")
     page.get_by_label("Time").select_option("12m")
     page.get_by_role("button", name="Show").click()
     page.get_by_role("link", name="By person").click()
@@ -59,6 +61,7 @@ def test_the_bills_of_somebody_who_spends(page: Page, busy: ServedWorld) -> None
     page.get_by_role("link", name="Billing").click()
     page.get_by_role("navigation", name="Whose account").get_by_role("link", name="Search").click()
     look(page, "billing-team")
+    fits(page, "Balance transactions")
     page.get_by_role("navigation", name="Statements").get_by_role("link").nth(1).click()
     look(page, "statement")
     page.emulate_media(media="print")
@@ -75,6 +78,7 @@ def test_the_pages_of_an_administrator_with_money(page: Page, busy: ServedWorld)
     log_in(page, busy, "ada")
     page.goto(f"{busy.url}/admin/money/flagged")
     look(page, "flagged")
+    fits(page, "Flagged calls")
     page.get_by_role("link", name=re.compile("^Refund")).first.click()
     look(page, "flagged-confirm", whole=False)
     page.get_by_role("button", name="Refund").click()

@@ -41,11 +41,15 @@ def tabs() -> list[tuple[str, str]]:
 
 
 def tab_of(path: str) -> str | None:
-    """The path of the tab to which a page belongs: the longest that the page's path begins with."""
+    """The path of the tab to which a page belongs: the longest that the page's path begins with.
+
+    Postings and receipts, which no tab leads to, belong to the accounts.
+    """
     fitting = [
         tab for tab, _ in tabs() if path == tab or (path.startswith(f"{tab}/") and tab != "/admin")
     ]
-    return max(fitting, key=len, default=None)
+    accounts = url_for("admin.accounts") if request.blueprint == "admin_money" else None
+    return max(fitting, key=len, default=accounts)
 
 
 _TABS = (

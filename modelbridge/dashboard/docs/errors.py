@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from modelbridge import errors
 from modelbridge.errors import BridgeError, UpstreamRejected
 
-# Code: what it means, what to do. A test holds this against errors.py.
+# Code: what it means, what to do; what is written in programs stands in backticks. A test holds
+# this against errors.py.
 WORDS = {
-    "missing_api_key": "No key came with the call. Send «Authorization: Bearer mb_live_…».",
+    "missing_api_key": "No key came with the call. Send `Authorization: Bearer mb_live_…`.",
     "invalid_api_key": "No such key here, or a typo. Copy it again, or make a new one.",
     "api_key_revoked": "The key was revoked, or its person was disabled or left the team. Make a "
     "new one. A running stream of it ends with this error.",
@@ -18,20 +19,20 @@ WORDS = {
     "address_not_allowed": "The key works only from certain IP addresses, and the call came from "
     "another. Change the key's list.",
     "rate_limit_exceeded": "The key's calls or tokens a minute, or its calls at once, are used up: "
-    "«x-ratelimit-…» headers say how it stands, «retry-after» when to try again.",
-    "invalid_request": "Malformed JSON, a wrong type or a value out of range: «param» names it.",
+    "`x-ratelimit-…` headers say how it stands, `retry-after` when to try again.",
+    "invalid_request": "Malformed JSON, a wrong type or a value out of range: `param` names it.",
     "unsupported_parameter": "The model's provider has no such thing, or its cost cannot be "
     "bounded beforehand. Leave the field out.",
     "model_not_found": "No model of that name here. Names are case-sensitive; the message names "
     "the nearest.",
-    "not_found": "No such path. The base URL ends in /v1.",
+    "not_found": "No such path. The base URL ends in `/v1`.",
     "method_not_allowed": "The path exists, the method does not.",
     "request_too_large": "The body is above this bridge's limit. Send less.",
-    "unsupported_media_type": "Send «Content-Type: application/json», uncompressed.",
-    "idempotency_in_flight": "A call with this Idempotency-Key is still running.",
-    "idempotency_done": "A call with this Idempotency-Key is done: the message has its receipt's "
+    "unsupported_media_type": "Send `Content-Type: application/json`, uncompressed.",
+    "idempotency_in_flight": "A call with this `Idempotency-Key` is still running.",
+    "idempotency_done": "A call with this `Idempotency-Key` is done: the message has its receipt's "
     "id and cost.",
-    "idempotency_mismatch": "The same Idempotency-Key came with another body. Use a new one.",
+    "idempotency_mismatch": "The same `Idempotency-Key` came with another body. Use a new one.",
     "spending_limit_exceeded": "The spending limit of the key or of the account is reached: the "
     "message says which, and when its period ends.",
     "insufficient_balance": "The account has too little money left for this call. Have it topped "
