@@ -104,7 +104,21 @@ def test_the_same_reference_twice_is_one_credit(world: World, ada: Browser, char
     assert len(events(world)) == before
     page = post(ada, path, amount="6", reference="INV-1", note="")
     assert "was already used on" in page
+    assert 'value="6"' in page
     assert balance(world, charlie.account_id) == 5 * NANOS
+
+
+def test_a_confirmation_that_is_sent_twice_is_one_credit(
+    world: World, ada: Browser, charlie: User
+) -> None:
+    path = f"/admin/money/accounts/{charlie.account_id}/top-up"
+    asked = ada.submit(path, amount="5", reference="INV-1", note="")
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked.text))
+    before = len(events(world))
+    assert [ada.post(path, **hidden).status_code for _ in range(2)] == [303, 303]
+    assert "was posted before, so nothing was added" in ada.get("/keys").text
+    assert balance(world, charlie.account_id) == 5 * NANOS
+    assert len(events(world)) == before + 1
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from modelbridge.ledger import limits
 from modelbridge.operations import mail
 from modelbridge.operations.alerts import book, settings, telling
 from modelbridge.operations.alerts.clock import AlertClock
+from modelbridge.operations.alerts.conditions import Condition
 from modelbridge.operations.alerts.telling import signature
 from modelbridge.store.tables import Alert, ApiKey, BooksCheck, Shortfall, Upstream
 
@@ -359,6 +360,19 @@ def test_the_test_button_says_that_nobody_would_be_told(browser: Any) -> None:  
     answer = browser.submit("/admin/alerts", to="/admin/alerts/test")
     assert answer.status_code == 303
     assert "no way to tell anybody" in browser.get("/admin/alerts").text
+
+
+def test_an_alert_that_nobody_could_be_told_is_called_no_more_than_listed(
+    world: World,  # noqa: F811
+    browser: Any,  # noqa: F811
+) -> None:
+    low = Condition("low_balance", "x", "It is low", "Alice has little.", "Run `flask topup`.")
+    with world.transaction() as session:
+        book.tried(book.raise_one(session, low), mailed=True, posted=True)
+    page = browser.get("/admin/alerts").text
+    assert "Listed here" in page
+    assert "By webhook" not in page
+    assert "flask topup</code>." in page
 
 
 def test_alerts_are_mailed_to_the_administrators_or_to_whom_they_name(tmp_path: Path) -> None:

@@ -8,10 +8,19 @@ import pytest
 from dashboard_world import Browser
 from team_world import BY_ROLE, TeamWorld, team_world_in
 
+from modelbridge.dashboard import periods
 from modelbridge.identity import teams
 from modelbridge.ledger import accounts, postings
 from modelbridge.money import NANOS
-from modelbridge.store.tables import Account, ApiKey, AuditEvent, Membership, Team, User
+from modelbridge.store.tables import (
+    Account,
+    ApiKey,
+    AuditEvent,
+    DailyUsage,
+    Membership,
+    Team,
+    User,
+)
 
 
 @pytest.fixture
@@ -162,6 +171,26 @@ def test_a_removed_members_keys_are_transferred_or_revoked(
     assert research.fresh_key(own).revoked_at is None
     assert research.fresh_key(others).revoked_at is None
     assert research.browser("bob").get(research.path).status_code == 404
+
+
+def test_what_somebody_spent_stands_under_their_name_when_they_are_gone(
+    research: TeamWorld, alice: Browser
+) -> None:
+    key, bob = research.key("bob", "Kept"), research.people["bob"]
+    today = periods.today("Australia/Sydney")
+    with research.world.transaction() as session:
+        session.add(
+            DailyUsage(day=today.isoformat(), account_id=research.team.account_id, key_id=key.id,
+                       user_id=bob.id, model="gpt-exact", mode="live", calls=3, errors=1,
+                       cost_nanos=7_000)
+        )  # fmt: skip
+    path = research.member_path("bob", "remove")
+    hand_over(research, alice, path, **{key.id: research.people["amy"].id})
+    usage = words(alice.get(f"/usage?team={research.team.id}&by=person").text)
+    assert "Bob 3 1 failed 1 0 0 AUD 0.000007" in usage
+    month = f"{today:%Y-%m}"
+    statement = words(alice.get(f"/billing/statements/{month}?team={research.team.id}").text)
+    assert "Bob 2 0 0 AUD 0.000007" in statement
 
 
 @pytest.mark.parametrize("name", ["vera", "charlie", "bob"])

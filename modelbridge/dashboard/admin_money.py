@@ -12,7 +12,7 @@ from modelbridge import clock
 from modelbridge.dashboard import access, reckoning
 from modelbridge.dashboard.admin_money_forms import AdjustmentForm, PostingForm, RefundForm
 from modelbridge.dashboard.billing import KINDS, details_of, read_sequence
-from modelbridge.dashboard.filters import aud
+from modelbridge.dashboard.filters import aud, moment
 from modelbridge.dashboard.services import bridge
 from modelbridge.identity import auditlog
 from modelbridge.ledger import accounts, history, postings
@@ -153,13 +153,14 @@ def _post(
         payer = _payer(session, account_id)
     asks = False
     if form.validate_on_submit():
+        wrong = _wrong_before_asking(payer, form, kind)
         if form.is_confirmed:
             try:
                 return _posted(payer, form, kind, posting)
             except ValueError as error:
                 form.blame(error)
-        elif payer.view.available_nanos + form.amount_nanos < 0:
-            form.blame(ValueError("amount: the account does not have that much available"))
+        elif wrong:
+            form.blame(ValueError(wrong))
         else:
             asks = True
             form.confirmed.data = form.wish
@@ -169,16 +170,38 @@ def _post(
     return page, 400 if form.errors else 200
 
 
+def _wrong_before_asking(payer: Payer, form: PostingForm, kind: str) -> str | None:
+    """Why it need not even be confirmed, as "field: message"; the posting itself checks again."""
+    if payer.view.available_nanos + form.amount_nanos < 0:
+        return "amount: the account does not have that much available"
+    with bridge().database.reading() as session:
+        earlier = _earlier(session, form.why["reference"])
+    if earlier is None:
+        return None
+    when = moment(earlier.created_at)
+    if (earlier.account_id, earlier.kind) == (payer.id, kind) and (
+        earlier.amount_nanos == form.amount_nanos
+    ):
+        return (
+            f"reference: it was posted on {when}, so nothing would be added: "
+            f"the same reference twice is one {KINDS[kind].lower()}"
+        )
+    return f"reference: it was already used on {when} for {aud(earlier.amount_nanos)}"
+
+
+def _earlier(session: Session, reference: str | None) -> BalanceTransaction | None:
+    """The posting with that reference."""
+    query = select(BalanceTransaction).where(BalanceTransaction.reference == reference)
+    return session.scalar(query) if reference is not None else None
+
+
 def _posted(
     payer: Payer, form: PostingForm, kind: str, posting: Callable[..., BalanceTransaction]
 ) -> ResponseReturnValue:
     """Raises ValueError naming the field."""
     user, why = access.the_user(), form.why
     with bridge().database.transaction() as session:
-        earlier = select(BalanceTransaction.id).where(
-            BalanceTransaction.reference == why["reference"]
-        )
-        is_repeated = why["reference"] is not None and session.scalar(earlier) is not None
+        is_repeated = _earlier(session, why["reference"]) is not None
         row = posting(session, payer.id, form.amount_nanos, actor_id=user.id, **why)
         if not is_repeated:
             _note(session, f"account.{kind}", payer.id, payer.label, row)

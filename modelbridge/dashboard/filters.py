@@ -87,8 +87,8 @@ def ago(at: datetime) -> Markup:
 def distance(at: datetime, now: datetime) -> str:
     """How far a moment is from now, in the largest unit that fits.
 
-    What is past is rounded down; what is to come to the nearest, so that a link that was made just
-    now for 72 hours ends "in 3 days".
+    Rounded down, but for what is less than a tenth short: a link that was made just now for 72
+    hours ends "in 3 days".
     """
     seconds = int((at - now).total_seconds())
     size = abs(seconds)
@@ -97,7 +97,7 @@ def distance(at: datetime, now: datetime) -> str:
     words = f"{size // _YEAR_SECONDS} years"
     for below, unit_seconds, unit in _STEPS:
         if size < below:
-            number = (size + (unit_seconds // 2 if seconds > 0 else 0)) // unit_seconds
+            number = (size + (unit_seconds // 10 if seconds > 0 else 0)) // unit_seconds
             words = f"{number} {unit}{'' if number == 1 else 's'}"
             break
     return f"in {words}" if seconds > 0 else f"{words} ago"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelbridge.store.tables import ApiKey, Membership, Team, User
+from modelbridge.store.tables import ApiKey, DailyUsage, Membership, Team, User
 
 NOBODY = "Nobody in particular"
 
@@ -23,12 +23,12 @@ def of_keys(session: Session, key_ids: Iterable[str]) -> dict[str, str]:
 
 
 def people_of_account(session: Session, account_id: str) -> dict[str, str]:
-    """Who is in the account's team or ever made a key for it, by id; sorted by name."""
+    """Whoever is in the account's team, has a key of it or ever called for it; sorted by name."""
     members = select(Membership.user_id).join(Team, Team.id == Membership.team_id)
     makers = select(ApiKey.user_id).where(ApiKey.account_id == account_id)
-    query = select(User.id, User.name, User.email).where(
-        User.id.in_(members.where(Team.account_id == account_id)) | User.id.in_(makers)
-    )
+    callers = select(DailyUsage.user_id).where(DailyUsage.account_id == account_id).distinct()
+    of_the_account = members.where(Team.account_id == account_id).union(makers, callers)
+    query = select(User.id, User.name, User.email).where(User.id.in_(of_the_account))
     rows = session.execute(query)
     return _sorted((user_id, name or email) for user_id, name, email in rows)
 

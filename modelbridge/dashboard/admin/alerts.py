@@ -75,7 +75,7 @@ def show() -> ResponseReturnValue:
         form=form,
         standing=standing,
         sends_mail=bool(bridge().settings.smtp_host),
-        ways=bool(now.webhook_url or bridge().settings.smtp_host),
+        has_webhook=bool(now.webhook_url),
     )
     return page, 400 if form.errors else 200
 

@@ -9,6 +9,7 @@ from wtforms.validators import InputRequired
 from modelbridge.catalog import fx
 from modelbridge.dashboard.admin.guard import pages
 from modelbridge.dashboard.audit import note
+from modelbridge.dashboard.filters import aud
 from modelbridge.dashboard.forms import Form, check
 from modelbridge.dashboard.services import bridge
 from modelbridge.money import format_amount, parse_amount
@@ -52,8 +53,7 @@ def rate() -> ResponseReturnValue:
         except ValueError as error:
             form.blame(error)
         else:
-            shown = format_amount(made.aud_per_usd_nanos)
-            flash(f"1 USD is {shown} AUD from the next call on.", "success")
+            flash(f"1 USD is {aud(made.aud_per_usd_nanos)} from the next call on.", "success")
             return redirect(url_for("admin.fx"), 303)
     with bridge().database.reading() as session:
         newest = select(FxVersion).order_by(FxVersion.version.desc()).limit(_SHOWN)
