@@ -39,6 +39,9 @@ PEOPLE = ("ada", "alice", "bob", "carol", "dan", "eve", "frank", "grace", "heidi
 TEAMS = {"Search": PEOPLE[1:6], "Support": PEOPLE[5:10], "Data": PEOPLE[9:]}
 MODELS = ("gpt-5.4-mini", "gpt-5.4", "claude-sonnet-4-6", "claude-haiku-4-5", "claude-opus-4-6",
           "gemini-2.5-flash", "gemini-2.5-pro", "gpt-5.4-nano")  # fmt: skip
+KEYS = ("Query rewriting", "Nightly index", "Evals", "Ranking notebook", "Laptop", "Staging",
+        "Answer drafts", "Ticket triage", "Summaries", "Translation", "Chat widget", "Cleaning",
+        "Weekly report", "CI")  # fmt: skip
 WEIGHTS = (30, 14, 22, 12, 3, 12, 4, 8)
 ERRORS = (
     (429, "spending_limit_exceeded"),
@@ -162,7 +165,7 @@ def _key(session: Any, rng: random.Random, number: int, account_id: str, user: A
     limit = None if number % 3 == 0 else rng.choice((20, 100, 500)) * NANOS
     window = window if limit else "none"
     row = keys.create_key(
-        session, account_id=account_id, user_id=user.id, name=f"Service {number + 1}", test=False,
+        session, account_id=account_id, user_id=user.id, name=KEYS[number % len(KEYS)], test=False,
         limit_nanos=limit, window=window, expires_at=None, models=None,
     ).row  # fmt: skip
     row.created_at = clock.now() - timedelta(days=366)

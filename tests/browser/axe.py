@@ -13,6 +13,7 @@ from playwright.sync_api import Page
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 THEMES = ("light", "dark")
 WIDTHS = (1440, 360)
+BETWEEN = (1280, 1024, 768)  # nothing sticks out there either
 
 
 def looks(page: Page) -> Iterator[tuple[str, int]]:
@@ -28,10 +29,15 @@ def looks(page: Page) -> Iterator[tuple[str, int]]:
 
 def examine(page: Page, name: str) -> None:
     """Fails with axe's report if the page has a violation, and if it is wider than its window."""
-    too_wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert too_wide <= 0, f"{name} is {too_wide} px too wide"
+    examine_width(page, name)
     found = Axe().run(page)
     assert found.violations_count == 0, f"{name}: {found.generate_report()}"
+
+
+def examine_width(page: Page, name: str) -> None:
+    """Fails if the page is wider than its window."""
+    too_wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert too_wide <= 0, f"{name} is {too_wide} px too wide"
 
 
 def look(page: Page, name: str, *, whole: bool = True) -> None:
@@ -41,6 +47,10 @@ def look(page: Page, name: str, *, whole: bool = True) -> None:
         file = SCREENSHOTS / f"{name}-{theme}-{width}.png"
         page.screenshot(path=file, full_page=whole, animations="disabled")
         examine(page, f"{name} {theme} {width}")
+    for width in BETWEEN:
+        page.set_viewport_size({"width": width, "height": 900})
+        examine_width(page, f"{name} {width}")
+    page.set_viewport_size({"width": 1440, "height": 900})
 
 
 def fits(page: Page, table: str) -> None:
