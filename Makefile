@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test clients torture coverage mutants bench bench-quick check audit fix lock upgrade clean
+.PHONY: help run test clients torture coverage mutants bench bench-quick check audit fix pictures lock upgrade clean
 
 # What the shell has set for another Python must not reach ours.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
@@ -62,6 +62,13 @@ audit: .venv/test-ready ## look for known faults in packages, insecure calls and
 fix: .venv/test-ready ## format, and mend what the linter can mend
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
+
+# Taken by the tests of the pages, with what those put into the bridge.
+pictures: .venv/test-ready ## take the README's pictures anew
+	@$(PYTHON) -m pytest -q -n 0 tests/browser -k "somebody_who_spends or somebody_who_has_many"
+	@cp build/screenshots/overview-team-light-1440.png docs/images/overview.png
+	@cp build/screenshots/keys-dark-1440.png docs/images/keys.png
+	@cp build/screenshots/receipt-light-1440.png docs/images/receipt.png
 
 # Lock files hold for every Python from 3.11 on and name no index. httpx2-jsfetch runs in browsers only.
 LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile --quiet --universal \

@@ -235,7 +235,7 @@ def test_the_page_about_authentication_covers_its_subjects(alice_reads: Reader) 
         "mb_live_", "mb_test_", "SHA-256", "Authorization: Bearer", "OPENAI_API_KEY",
         "OPENAI_BASE_URL", "personal key", "team key", "Spending limits and 429",
         "spending_limit_exceeded", "insufficient_balance", "Expiry and 401", "api_key_expired",
-        "Revocation", "api_key_revoked", "Best practices",
+        "Revocation", "api_key_revoked", "Rotation", "Best practices",
     ):  # fmt: skip
         assert words in text, words
 
