@@ -241,7 +241,7 @@ def _call(
     finish = "client_left" if leaves and not fails else "failed" if fails else "answered"
     row = {
         "id": f"call_{stamp}", "key_id": key.id, "account_id": key.account_id,
-        "user_id": key.user_id, "mode": "live", "endpoint": "/v1/chat/completions",
+        "user_id": key.user_id, "mode": "live", "endpoint": "chat_completions",
         "model": model, "stream": rng.random() < 0.6, "started_at": micros,
         "duration_micros": duration, "first_byte_micros": duration // 5, "status": status,
         "error_code": "client_left" if finish == "client_left" else error, "finish": finish,

@@ -217,6 +217,20 @@ def test_an_upstream_is_added_from_a_preset(
     expect(page.get_by_role("rowheader", name="claude-sonnet-4-6").first).to_be_visible()
 
 
+def test_on_a_phone_the_current_tab_is_in_sight(
+    page: Page, served_world: ServedWorld, alice: User
+) -> None:
+    log_in(page, served_world)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(f"{served_world.url}/admin/feedback")
+    tabs = page.get_by_role("navigation", name="Administration")
+    expect(tabs.get_by_role("link", name="Feedback")).to_be_in_viewport(ratio=1)
+    expect(tabs.get_by_role("link", name="State")).not_to_be_in_viewport()
+    tabs.get_by_role("link", name="Feedback").focus()
+    page.keyboard.press("Shift+Tab")
+    expect(tabs.get_by_role("link", name="Audit log")).to_be_in_viewport(ratio=1)
+
+
 def test_a_person_is_disabled_after_a_question(
     page: Page, served_world: ServedWorld, alice: User
 ) -> None:

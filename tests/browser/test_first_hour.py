@@ -160,7 +160,9 @@ def test_the_keyboard_gets_past_the_side_bar(page: Page, served: Served) -> None
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Create key")).to_be_focused()
+    create = page.get_by_role("link", name="Create key")
+    expect(create).to_be_focused()
+    expect(create).to_have_css("outline-style", "solid")
 
 
 def test_the_theme_follows_the_system_until_the_switch_says_otherwise(
