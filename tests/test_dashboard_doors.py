@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import time_machine
 from argon2 import PasswordHasher
 from dashboard_world import PASSWORD, Browser, World, world_in
 from werkzeug.test import TestResponse
+from zxcvbn import matching
 
 from modelbridge import clock
 from modelbridge.dashboard.filters import distance
@@ -166,6 +168,27 @@ def test_a_good_pass_phrase_needs_no_digits_nor_signs(world: World) -> None:
     passwords.check_new_password("ünïcödé wörds täste good")
 
 
+@pytest.mark.parametrize("length", [12, 24, 72, 128])
+def test_a_password_of_many_signs_is_judged_in_a_few_readings(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reading goes through every dictionary: 2,000 of them took a quarter of a minute."""
+    readings = []
+    enumerate_readings = matching.enumerate_l33t_subs
+
+    def counted(table: dict[str, list[str]]) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = enumerate_readings(table)
+        readings.append(len(found))
+        return found
+
+    monkeypatch.setattr(matching, "enumerate_l33t_subs", counted)
+    signs = "a@4({[<3e6g9&7i1|!0o5$7+2z%x8b"
+    with suppress(ValueError):
+        passwords.check_new_password((signs * 5)[:length])
+    assert readings
+    assert max(readings) <= 32
+
+
 def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(world: World) -> None:
     world.person(ALICE)
 
@@ -283,7 +306,7 @@ def test_hashing_that_cannot_get_a_turn_is_refused_and_not_piled_up(
     monkeypatch.setattr(passwords, "_SLOTS", threading.BoundedSemaphore(1))
     monkeypatch.setattr(passwords, "_PATIENCE_SECONDS", 0.01)
     world.person(ALICE)
-    with passwords._slot():
+    with passwords._turn(passwords._SLOTS):
         with pytest.raises(Overloaded):
             passwords.hash_password("x")
         answer = world.browser().log_in(ALICE)

@@ -4,6 +4,7 @@ ASVS 5.0, 6.2: at least 12 characters, 128 accepted, no rules of composition, no
 in the lists that guessers try first, nor the person's own words or the product's.
 """
 
+import math
 import re
 import threading
 from collections.abc import Iterable, Iterator
@@ -21,11 +22,15 @@ _PARALLEL_HASHES = 2
 _PATIENCE_SECONDS = 10.0
 _LEAST_GUESSES = 10**6
 _LONGEST_JUDGED = 72  # more only costs time: zxcvbn's own limit
+_MOST_READINGS = 16
+# Signs that stand for the same letter as the digit or sign below them.
+_ALIKE = str.maketrans("@{[<!|$+", "4(((1157")
 _PRODUCT_WORDS = ("modelbridge", "model", "bridge", "gateway", "openai", "anthropic", "gemini")
 
 # argon2-cffi's defaults are RFC 9106's second recommendation: 64 MiB, three passes.
 _HASHER = PasswordHasher()
 _SLOTS = threading.BoundedSemaphore(_PARALLEL_HASHES)
+_JUDGE = threading.BoundedSemaphore(1)
 # The hash of a random text that nobody knows, made once, so that an unknown person costs as much.
 _DUMMY_HASH = (
     "$argon2id$v=19$m=65536,t=3,p=4$"
@@ -38,7 +43,7 @@ def hash_password(password: str) -> str:
 
     Call it before a transaction, never inside one. Raises Overloaded when too many others wait.
     """
-    with _slot():
+    with _turn(_SLOTS):
         return _HASHER.hash(password)
 
 
@@ -48,7 +53,7 @@ def verify(password_hash: str | None, password: str) -> bool:
     Raises Overloaded when too many others wait.
     """
     too_long = len(password) > MOST_CHARACTERS
-    with _slot():
+    with _turn(_SLOTS):
         try:
             _HASHER.verify(password_hash or _DUMMY_HASH, "" if too_long else password)
         except (VerifyMismatchError, InvalidHashError):
@@ -64,20 +69,35 @@ def is_outdated(password_hash: str) -> bool:
 def check_new_password(password: str, own_words: Iterable[str] = ()) -> None:
     """Raises ValueError, in words for the person, if nobody should have this password.
 
-    `own_words` are the person's: the name, the e-mail address.
+    `own_words` are the person's: the name, the e-mail address. Raises Overloaded when too many
+    others wait.
     """
     if len(password) < LEAST_CHARACTERS:
         raise ValueError(f"password: too short; use at least {LEAST_CHARACTERS} characters")
     if len(password) > MOST_CHARACTERS:
         raise ValueError(f"password: too long; use at most {MOST_CHARACTERS} characters")
-    from zxcvbn import zxcvbn  # noqa: PLC0415  ten megabytes of words, for new passwords alone
-
-    words = [*_PRODUCT_WORDS, *_parts(own_words)]
-    judged = zxcvbn(password[:_LONGEST_JUDGED], user_inputs=words)
-    if judged["guesses"] < _LEAST_GUESSES:
+    if _guesses(password[:_LONGEST_JUDGED], own_words) < _LEAST_GUESSES:
         raise ValueError(
             "password: too easy to guess; three or four unrelated words make a good one"
         )
+
+
+def _guesses(password: str, own_words: Iterable[str]) -> float:
+    """How many tries a good guesser needs. Takes some 0.1 s; one at a time, it is all Python's.
+
+    zxcvbn reads the password anew for each way in which its signs may stand for letters, and a
+    stranger who types all of them would keep the whole bridge busy for a quarter of a minute.
+    """
+    from zxcvbn import zxcvbn  # noqa: PLC0415  ten megabytes of words, for new passwords alone
+    from zxcvbn.matching import L33T_TABLE  # noqa: PLC0415
+
+    signs = set(password)
+    readings = math.prod(max(1, len(signs.intersection(some))) for some in L33T_TABLE.values())
+    if readings > _MOST_READINGS:
+        password = password.translate(_ALIKE)
+    with _turn(_JUDGE):
+        judged = zxcvbn(password, user_inputs=[*_PRODUCT_WORDS, *_parts(own_words)])
+    return float(judged["guesses"])
 
 
 def _parts(own_words: Iterable[str]) -> Iterator[str]:
@@ -88,10 +108,10 @@ def _parts(own_words: Iterable[str]) -> Iterator[str]:
 
 
 @contextmanager
-def _slot() -> Iterator[None]:
-    if not _SLOTS.acquire(timeout=_PATIENCE_SECONDS):
+def _turn(slots: threading.BoundedSemaphore) -> Iterator[None]:
+    if not slots.acquire(timeout=_PATIENCE_SECONDS):
         raise Overloaded("too many people are logging in at once; try again", retry_after=5)
     try:
         yield
     finally:
-        _SLOTS.release()
+        slots.release()
