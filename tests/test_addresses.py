@@ -42,6 +42,10 @@ def test_a_public_https_url_is_kept_in_its_normal_form(given: str, kept: str) ->
         "https://[fd00::1]/v1",
         "https://[::ffff:127.0.0.1]/v1",
         "https://[64:ff9b::7f00:1]/v1",
+        "https://[64:ff9b:1::7f00:1]/v1",
+        "https://[::127.0.0.1]/v1",
+        "https://[::ffff:0:127.0.0.1]/v1",
+        "https://[::8.8.8.8]/v1",
     ],
 )
 def test_private_hosts_and_plain_http_are_a_choice(url: str) -> None:
@@ -59,6 +63,9 @@ def test_private_hosts_and_plain_http_are_a_choice(url: str) -> None:
         "[::ffff:169.254.169.254]",
         "[::ffff:a9fe:a9fe]",
         "[64:ff9b::a9fe:a9fe]",
+        "[64:ff9b:1::a9fe:a9fe]",
+        "[::169.254.169.254]",
+        "[::ffff:0:169.254.169.254]",
         "[2002:a9fe:a9fe::1]",
         "[fd00:ec2::254]",
         "100.100.100.200",

@@ -23,9 +23,15 @@ _METADATA = [
 ]
 _METADATA_NAMES = {"metadata", "metadata.google.internal", "metadata.goog", "instance-data"}
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
-_NAT64 = IPv6Network("64:ff9b::/96")
-# Not global either, although older Pythons take them for it.
-_LOCAL = [ip_network("64:ff9b:1::/48"), ip_network("fec0::/10")]
+# The last 32 bits of these are an IPv4 address, which a gateway or the machine itself may go to.
+_LOCAL_CARRIERS = [
+    IPv6Network("64:ff9b:1::/48"),  # NAT64 of a network's own (RFC 8215)
+    IPv6Network("::/96"),  # IPv4-compatible (RFC 4291)
+    IPv6Network("::ffff:0:0:0/96"),  # IPv4-translated (RFC 7915)
+]
+_CARRIERS = [IPv6Network("64:ff9b::/96"), *_LOCAL_CARRIERS]
+# Not global either, although Python takes some of them for it.
+_LOCAL = [*_LOCAL_CARRIERS, IPv6Network("fec0::/10")]
 
 _URL = re.compile(
     r"(?P<scheme>https?)://"
@@ -42,7 +48,8 @@ _NAME = re.compile(
 def is_forbidden(address: str) -> bool:
     """Whether nobody may ever connect to this IP address, whatever the settings say.
 
-    Looks through addresses that carry another one (mapped, NAT64, 6to4, Teredo).
+    Looks through addresses that carry another one (mapped, compatible, translated, NAT64, 6to4,
+    Teredo).
     """
     return any(_is_forbidden(one) for one in _carried(_parse(address)))
 
@@ -159,7 +166,7 @@ def _carried(address: Address) -> Iterator[Address]:
             yield address.sixtofour
         if address.teredo is not None:
             yield from address.teredo
-        if address in _NAT64:
+        if any(address in network for network in _CARRIERS):
             yield IPv4Address(int(address) & 0xFFFFFFFF)
 
 
