@@ -14,6 +14,7 @@ from modelbridge.store.tables import Hold
 from modelbridge.upstream.sandbox import SCENARIO_MODELS
 
 VERSION = {"anthropic-version": "2023-06-01"}
+LONG = f"limit=000000001{'9' * 5_000}"
 
 
 def get(key: Key, path: str, headers: dict[str, str] | None = None) -> requests.Response:
@@ -79,7 +80,7 @@ def test_the_form_of_the_list_follows_the_header(bridge: TestBridge, alice: Pers
     assert get(key, "/v1/models").json()["object"] == "list"
     error = get(key, "/v1/models/nope", VERSION).json()
     assert (error["type"], error["error"]["type"]) == ("error", "not_found_error")
-    for query in ("limit=0", "limit=x", "limit=1001", "after_id=nope", "before_id=nope"):
+    for query in ("limit=0", "limit=x", "limit=1001", LONG, "after_id=nope", "before_id=nope"):
         answer = get(key, f"/v1/models?{query}", VERSION)
         assert answer.status_code == 400, query
     empty = get(alice.key(models=["gone"]), "/v1/models", VERSION).json()

@@ -13,6 +13,7 @@ from modelbridge.dashboard import access, reckoning
 from modelbridge.dashboard.admin_money_forms import AdjustmentForm, PostingForm, RefundForm
 from modelbridge.dashboard.billing import KINDS, details_of, read_sequence
 from modelbridge.dashboard.filters import aud, moment
+from modelbridge.dashboard.paging import place_of
 from modelbridge.dashboard.services import bridge
 from modelbridge.identity import auditlog
 from modelbridge.ledger import accounts, history, postings
@@ -126,10 +127,10 @@ def refund_all(call_id: str) -> ResponseReturnValue:
 @pages.get("/flagged")
 def flagged() -> ResponseReturnValue:
     """Calls that were settled from evidence, or whose outcome is still unknown."""
-    before = request.args.get("before", "")
+    before = place_of(request.args.get("before", ""))
     query = select(Hold).where(Hold.flagged == true())
-    if before.isascii() and before.isdigit() and len(before) <= 16:
-        query = query.where(Hold.admitted_at < clock.from_micros(int(before)))
+    if before is not None:
+        query = query.where(Hold.admitted_at < clock.from_micros(before))
     query = query.order_by(Hold.admitted_at.desc()).limit(FLAGGED_ROWS + 1)
     with bridge().database.reading() as session:
         holds = session.scalars(query).all()

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from modelbridge.dashboard import access, names, periods, usage_query
 from modelbridge.dashboard.exports import csv_response
+from modelbridge.dashboard.paging import place_of
 from modelbridge.dashboard.periods import Period
 from modelbridge.dashboard.scope import load_scope, scopes
 from modelbridge.dashboard.services import bridge
@@ -104,8 +105,7 @@ def statement_csv(month: str) -> Response:
 
 def read_sequence() -> int | None:
     """The place that `?before=` names, None for the first page."""
-    text = request.args.get("before", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+    return place_of(request.args.get("before", ""), most_digits=18)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Lists that are short enough to be read whole, shown fifty at a time."""
+"""Lists, shown fifty at a time: where in them a page begins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,3 +35,12 @@ def slice_of(rows: Sequence[T], asked: str | None) -> Slice[T]:
     number = min(max(int(digits[:9]), 1), pages)
     first = (number - 1) * PAGE_ROWS
     return Slice(rows[first : first + PAGE_ROWS], number, pages, len(rows))
+
+
+def place_of(asked: str, most_digits: int = 16) -> int | None:
+    """The number that an address names as a place in a list; None for any other text.
+
+    16 digits are enough for microseconds since 1970, 18 fit into SQLite's integers.
+    """
+    is_number = asked.isascii() and asked.isdigit() and len(asked) <= most_digits
+    return int(asked) if is_number else None

@@ -115,7 +115,8 @@ def _page(catalog: Catalog, names: list[str]) -> JSONDict:
 
 def _limit() -> int:
     text = request.args.get("limit", str(USUAL_PAGE))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LARGEST_PAGE:
+    is_number = text.isascii() and text.isdigit() and len(text) <= 9
+    if not is_number or not 1 <= int(text) <= LARGEST_PAGE:
         raise InvalidRequest(
             f"'limit' must be a whole number between 1 and {LARGEST_PAGE}.", param="limit"
         )

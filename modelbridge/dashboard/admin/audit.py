@@ -12,6 +12,7 @@ from sqlalchemy import Select, func, select
 from modelbridge.dashboard import access
 from modelbridge.dashboard.admin.guard import PAGE_SIZE, page_of, pages
 from modelbridge.dashboard.exports import Row, csv_response
+from modelbridge.dashboard.paging import place_of
 from modelbridge.dashboard.services import bridge
 from modelbridge.store.database import Database
 from modelbridge.store.tables import AuditEvent
@@ -24,10 +25,10 @@ _HEADINGS = ("at", "actor", "action", "kind", "id", "subject", "details", "addre
 def index() -> ResponseReturnValue:
     """Fifty events, and the way to the fifty before them."""
     filters = _filters()
-    before = request.args.get("before", "")
+    before = place_of(request.args.get("before", ""))
     found = _query(filters).limit(PAGE_SIZE + 1)
-    if before.isdecimal():
-        found = found.where(AuditEvent.sequence < int(before))
+    if before is not None:
+        found = found.where(AuditEvent.sequence < before)
     with bridge().database.reading() as session:
         rows, last = page_of(list(session.scalars(found)))
         actions = list(

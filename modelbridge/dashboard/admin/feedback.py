@@ -6,6 +6,7 @@ from sqlalchemy import func, select
 
 from modelbridge import clock
 from modelbridge.dashboard.admin.guard import PAGE_SIZE, page_of, pages
+from modelbridge.dashboard.paging import place_of
 from modelbridge.dashboard.services import bridge
 from modelbridge.store.tables import Feedback, User
 
@@ -13,15 +14,15 @@ from modelbridge.store.tables import Feedback, User
 @pages.get("/feedback", endpoint="feedback")
 def index() -> ResponseReturnValue:
     """The verdict on each page, and the answers, newest first."""
-    before = request.args.get("before", "")
+    before = place_of(request.args.get("before", ""))
     found = (
         select(Feedback, User.email)
         .outerjoin(User, User.id == Feedback.user_id)
         .order_by(Feedback.created_at.desc(), Feedback.id.desc())
         .limit(PAGE_SIZE + 1)
     )
-    if before.isdecimal():
-        found = found.where(Feedback.created_at < clock.from_micros(int(before)))
+    if before is not None:
+        found = found.where(Feedback.created_at < clock.from_micros(before))
     verdicts = (
         select(
             Feedback.page,
