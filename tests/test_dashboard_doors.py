@@ -259,6 +259,24 @@ def test_after_ten_guesses_the_next_must_wait_but_the_owner_elsewhere_need_not(
     assert world.browser(address="198.51.100.7").log_in(ALICE).status_code == 303
 
 
+def test_an_address_that_is_written_otherwise_is_the_same_account(world: World) -> None:
+    world.person(ALICE)
+    guesser = world.browser(address="203.0.113.9")
+    ways = (ALICE, "alice@\uff45xample.com", "ALICE@example\u3002com", "alice@ex\uff41mple.com")
+    for way in [*ways, *ways, *ways[:2]]:
+        assert guesser.log_in(way, "not the password").status_code == 401
+    assert guesser.log_in("alice@exam\uff50le.com").status_code == 429
+
+
+def test_nobody_is_remembered_by_more_than_an_address_can_have(world: World) -> None:
+    long = world.browser().log_in(f"{'a' * 250}@example.com", "not the password")
+    assert long.status_code == 400
+    assert "Too long" in long.text
+    throttle: LoginThrottle = world.app.extensions["modelbridge.login_throttle"]
+    assert throttle.begin("another", "192.0.2.1") == 0
+    assert throttle._address._counts["192.0.2.1"].attempts == 1
+
+
 def test_each_further_guess_waits_twice_as_long_up_to_a_bound() -> None:
     throttle = Throttle(free=2, longest_seconds=100)
     now, waits = 1000.0, []
@@ -335,6 +353,25 @@ def test_a_reset_link_works_once_and_takes_its_sisters_along(world: World) -> No
     assert world.browser().get(first).status_code == 410
     assert world.browser().get(second).status_code == 410
     assert world.browser().get(bobs).status_code == 200
+
+
+@pytest.mark.parametrize("change", ["password", "address", "disabled"])
+def test_a_reset_link_ends_with_what_it_was_made_for(world: World, change: str) -> None:
+    user = world.person(ALICE)
+    world.person("root@example.com", is_admin=True)
+    alice, link = world.browser(ALICE), world.link("reset", user)
+    if change == "password":
+        fields = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+        assert alice.submit("/account", to="/account/password", **fields).status_code == 303
+    elif change == "address":
+        fields = {"email": "alice@example.org", "email_password": PASSWORD}
+        assert alice.submit("/account", to="/account/email", **fields).status_code == 303
+    else:
+        root = world.browser("root@example.com")
+        for action in ("disable", "enable"):
+            path = f"/admin/users/{user.id}/{action}"
+            assert root.submit(path).status_code == 303
+    assert world.browser().get(link).status_code == 410
 
 
 def test_a_refused_password_does_not_use_up_the_link(world: World) -> None:

@@ -107,7 +107,7 @@ def recognised(email: str, password: str) -> User | None:
 
     An unknown address costs as much time as a wrong password. Raises TooManyRequests.
     """
-    account, address = email.strip().lower(), request.remote_addr or ""
+    account, address = users.known_as(email), request.remote_addr or ""
     throttle: LoginThrottle = current_app.extensions["modelbridge.login_throttle"]
     slow_down(throttle, account)
     with bridge().database.reading() as session:

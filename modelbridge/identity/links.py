@@ -1,6 +1,7 @@
 """Links that work once: the set-up of the first administrator, the reset of a password.
 
-The link holds 256 random bits; the row holds only their SHA-256.
+The link holds 256 random bits; the row holds only their SHA-256. A person's links end when they
+choose another password or address, or are disabled: whoever has an old mail of theirs has nothing.
 """
 
 from datetime import timedelta
@@ -67,3 +68,12 @@ def use_link(session: Session, link: OneTimeLink) -> bool:
         others = OneTimeLink.user_id.is_not_distinct_from(link.user_id)
         session.execute(update(OneTimeLink).where(others, *unused).values(used_at=now))
     return bool(won)
+
+
+def end_all(session: Session, user_id: str) -> None:
+    """No link that was made for that person works any more."""
+    session.execute(
+        update(OneTimeLink)
+        .where(OneTimeLink.user_id == user_id, OneTimeLink.used_at.is_(None))
+        .values(used_at=clock.now())
+    )

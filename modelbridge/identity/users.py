@@ -8,6 +8,7 @@ from modelbridge import clock, ids
 from modelbridge.store.tables import User
 
 MAX_NAME = 100
+MAX_EMAIL = 254  # RFC 5321, 4.5.3.1.3
 
 # A bridge often lives in a private network, where these are real; the library's way to allow them.
 for _domain in {"local", "localhost", "test"}.intersection(SPECIAL_USE_DOMAIN_NAMES):
@@ -57,6 +58,14 @@ def clean_email(email: str) -> str:
     except EmailNotValidError as error:
         raise ValueError(f"email: {email.strip()!r} is not an e-mail address. {error}") from None
     return checked.normalized.lower()
+
+
+def known_as(email: str) -> str:
+    """What attempts to log in are counted by: one text for all ways to write one address."""
+    try:
+        return clean_email(email)
+    except ValueError:
+        return email.strip().lower()[:MAX_EMAIL]
 
 
 def clean_name(name: str) -> str:

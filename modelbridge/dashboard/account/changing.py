@@ -19,7 +19,7 @@ from modelbridge.dashboard.account.page import show
 from modelbridge.dashboard.audit import note
 from modelbridge.dashboard.services import bridge
 from modelbridge.dashboard.session import recognised
-from modelbridge.identity import passwords, sessions, users
+from modelbridge.identity import links, passwords, sessions, users
 from modelbridge.ledger import limits
 from modelbridge.money import format_amount
 from modelbridge.store.tables import User
@@ -53,6 +53,7 @@ def change_email() -> ResponseReturnValue:
             user = _own_row(session)
             before = user.email
             users.change_email(session, user, form.email.data)
+            links.end_all(session, user.id)
             _note(session, "account.email", user, before=before, after=user.email)
     except ValueError as error:
         form.blame(error)
@@ -75,6 +76,7 @@ def change_password() -> ResponseReturnValue:
         user = _own_row(session)
         users.set_password(session, user, password_hash)
         sessions.end_all(session, user.id)
+        links.end_all(session, user.id)
         token = access.start_session(session, user)
         _note(session, "account.password", user)
     access.enter(user, token)

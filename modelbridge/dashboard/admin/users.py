@@ -218,6 +218,7 @@ def _do(session: Session, user: User, action: str) -> str | None:
             raise ValueError("you cannot disable yourself; another administrator can")
         users.disable(session, user)
         sessions.end_all(session, user.id)
+        links.end_all(session, user.id)
     elif action == "enable":
         users.enable(session, user)
     elif action == "second-step":
