@@ -318,6 +318,21 @@ def test_whoever_has_a_network_of_ipv6_addresses_is_one_guesser() -> None:
     assert throttle.begin("own", "::ffff:203.0.113.9") == 0
 
 
+@pytest.mark.parametrize("throttle", [LoginThrottle(), LoginThrottle.of_codes()])
+def test_guessers_from_everywhere_lock_nobody_out_of_where_they_logged_in_before(
+    throttle: LoginThrottle,
+) -> None:
+    throttle.begin("alice", "192.0.2.1")
+    throttle.succeeded("alice", "192.0.2.1")
+    for number in range(200):
+        throttle.begin("alice", f"198.51.100.{number}")
+    assert throttle.begin("alice", "198.51.100.201") > 0
+    assert throttle.begin("bob", "192.0.2.1") == 0
+    for _ in range(10):
+        assert throttle.begin("alice", "192.0.2.1") == 0
+    assert throttle.begin("alice", "192.0.2.1") > 0, "who guesses there waits, too"
+
+
 def test_hashing_that_cannot_get_a_turn_is_refused_and_not_piled_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,8 @@ class LoginThrottle:
     """Attempts to log in: by account from one address, by account, by address.
 
     A stranger who guesses slows down their own address first, and the account for everybody only
-    briefly, so that its owner still gets in. Thread-safe.
+    briefly, and not where its owner has logged in before: many strangers at once must not lock
+    them out. Thread-safe.
     """
 
     def __init__(self, *, account: Throttle | None = None) -> None:
@@ -94,6 +95,7 @@ class LoginThrottle:
         self._address = Throttle(free=50, longest_seconds=5 * 60)
         self._account = account or Throttle(free=100, longest_seconds=30)
         self._told: OrderedDict[str, float] = OrderedDict()
+        self._at_home: OrderedDict[str, float] = OrderedDict()
 
     def begin(self, account: str, address: str) -> float:
         """Counts an attempt and returns 0, or counts nothing and returns the seconds to wait."""
@@ -112,10 +114,7 @@ class LoginThrottle:
         with self._lock:
             if now < self._told.get(address, 0.0):
                 return False
-            self._told[address] = now + _FORGET_SECONDS
-            self._told.move_to_end(address)
-            while len(self._told) > _MOST_SUBJECTS:
-                self._told.popitem(last=False)
+            _remember(self._told, address, now + _FORGET_SECONDS)
             return True
 
     @classmethod
@@ -127,17 +126,28 @@ class LoginThrottle:
         return cls(account=Throttle(free=20, longest_seconds=15 * 60))
 
     def succeeded(self, account: str, address: str) -> None:
-        """The password was right: the account's count is forgotten, the address's goes on."""
+        """The password was right: the account's count is forgotten, the address's goes on.
+
+        From that address the account is at home from now on, until the process ends.
+        """
         address = _place(address)
+        pair = f"{account} {address}"
         with self._lock:
-            self._pair.forget(f"{account} {address}")
+            _remember(self._at_home, pair, 0.0)
+            self._pair.forget(pair)
             self._account.forget(account)
             self._address.take_back(address)
 
     def _subjects(self, account: str, address: str) -> list[tuple[Throttle, str]]:
         address = _place(address)
-        return [
-            (self._pair, f"{account} {address}"),
-            (self._account, account),
-            (self._address, address),
-        ]
+        pair = f"{account} {address}"
+        found = [(self._pair, pair), (self._address, address)]
+        return found if pair in self._at_home else [*found, (self._account, account)]
+
+
+def _remember(some: OrderedDict[str, float], subject: str, value: float) -> None:
+    """The latest are kept."""
+    some[subject] = value
+    some.move_to_end(subject)
+    while len(some) > _MOST_SUBJECTS:
+        some.popitem(last=False)
