@@ -73,6 +73,7 @@ LOG_FORMATS = ("text", "json")
 SMTP_TLS = ("starttls", "tls", "none")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?|https?://\[[0-9A-Fa-f:]+\](:[0-9]+)?")
+_PUBLIC_URL = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?")
 _ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+")
 PROVIDER_VARIABLES = {
     "openai": "OPENAI_API_KEY",
@@ -270,12 +271,19 @@ def _public_url(env: Mapping[str, str], host: str, port: int) -> str:
     if not url:
         shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104
         return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+    if not _is_public_url(url):
         raise SettingsError(
-            f"MODELBRIDGE_PUBLIC_URL must be like https://bridge.example.com, not {url!r}"
+            "MODELBRIDGE_PUBLIC_URL must be like https://bridge.example.com, without a path, "
+            f"not {url!r}"
         )
     return url
+
+
+def _is_public_url(url: str) -> bool:
+    try:
+        return _PUBLIC_URL.fullmatch(url) is not None and urlsplit(url).port != 0
+    except ValueError:  # no port, or no IPv6 address
+        return False
 
 
 def _origins(env: Mapping[str, str]) -> tuple[str, ...]:

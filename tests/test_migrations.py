@@ -191,7 +191,15 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(sqlite3.connect(database.path)) as connection:
-        connection.execute("CREATE TABLE shortfalls (id TEXT)")  # in the way of the last table
+        connection.execute("CREATE VIEW shortfalls AS SELECT 1")  # in the way of the last table
     with pytest.raises(Exception, match="already exists"):
+        migrate.upgrade(database.engine)
+    assert set(tables(database.path)) == set()
+
+
+def test_a_file_with_tables_of_another_program_is_not_touched(database: Database) -> None:
+    with closing(sqlite3.connect(database.path)) as connection:
+        connection.execute("CREATE TABLE shortfalls (id TEXT)")
+    with pytest.raises(migrate.SchemaError, match="not ModelBridge's"):
         migrate.upgrade(database.engine)
     assert set(tables(database.path)) == {"shortfalls"}

@@ -1,6 +1,7 @@
 """By what name the bridge may be called, and which other web pages may call it."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -38,6 +39,29 @@ def test_the_names_come_from_the_public_url(
     environ: dict[str, str], names: tuple[str, ...]
 ) -> None:
     assert hosts(**environ) == names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bridge.example.com", "https://bridge.example.com/path", "https://u:p@bridge.example.com",
+        "https://bridge.example.com:99999", "https://bridge.example.com?x", "https://[::1",
+        "https://bridge.example.com#x", "https://bad host", "ftp://bridge.example.com", "https://",
+        "https://[:::1]", "https://bridge.example.com\\@evil.example",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_of_a_bridge_stops_the_start(text: str) -> None:
+    with pytest.raises(SettingsError, match="MODELBRIDGE_PUBLIC_URL must be like"):
+        config._public_url({"MODELBRIDGE_PUBLIC_URL": text}, "127.0.0.1", 8000)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://my_box:8000/", "https://[fd00::1]:8443", "http://10.0.0.1"]
+)
+def test_an_address_of_a_bridge_may_be_of_any_kind(text: str) -> None:
+    environ = {"MODELBRIDGE_PUBLIC_URL": text}
+    assert config._public_url(environ, "127.0.0.1", 8000) == text.rstrip("/")
+    assert urlsplit(text).hostname in hosts(**environ)
 
 
 def test_pages_are_refused_under_another_name(tmp_path: Path) -> None:

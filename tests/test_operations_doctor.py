@@ -1,6 +1,8 @@
 """`flask doctor` on a sound bridge, and on each thing that may be wrong with one."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -12,14 +14,17 @@ from commands import Commands
 from hostile import HostileUpstream, status
 from people import Key, TestBridge, flask
 from running import RunningBridge, set_up
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from modelbridge import clock, config
 from modelbridge.catalog import fx
 from modelbridge.gateway import books
 from modelbridge.operations import doctor
 from modelbridge.operations.doctor import Finding
-from modelbridge.store.tables import BooksCheck, FxVersion
+from modelbridge.store.database import usable
+from modelbridge.store.migrate import SchemaError
+from modelbridge.store.tables import BooksCheck, FxVersion, User
+from modelbridge.upstream.credentials import SECOND_STEP, seal
 
 
 def settings_of(folder: Path, **environ: str) -> config.Settings:
@@ -114,6 +119,37 @@ def _overwrite(path: Path, start: int, count: int) -> None:
         file.write(b"\xa5" * count)
 
 
+def test_a_locked_database_is_told_in_one_line_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "modelbridge.db"
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+        closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as ours,
+    ):
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(SchemaError, match="is locked.*Another program holds it"), usable(path):
+            ours.execute("BEGIN IMMEDIATE")
+
+
+def test_a_disk_that_has_no_room_for_the_database_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "modelbridge.db"
+    with closing(sqlite3.connect(path)) as ours:
+        ours.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(SchemaError, match="is full.*Make room"), usable(path):
+            ours.execute("CREATE TABLE t (x)")
+
+
+def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "modelbridge.db")) as other:
+        other.execute("CREATE TABLE users (name)")
+        other.commit()
+    told = flask(tmp_path, "doctor")
+    assert told.returncode == 1
+    assert "BAD   database: " in told.stdout
+    assert "is not ModelBridge's" in told.stdout
+    with pytest.raises(RuntimeError, match="ModelBridge cannot start: .*not ModelBridge's"):
+        RunningBridge.start(tmp_path, MODELBRIDGE_DATA_DIR=str(tmp_path))
+
+
 def test_a_data_folder_that_cannot_be_made_is_told_in_one_line() -> None:
     told = flask(Path("/proc/nowhere"), "doctor")
     assert told.returncode == 1
@@ -205,6 +241,24 @@ def test_a_master_key_that_is_not_the_one_is_found(tmp_path: Path) -> None:
     found = data(commands, MODELBRIDGE_MASTER_KEY="another one, long enough")["upstream openai"]
     assert found.state == "bad"
     assert "another master key" in found.what
+    commands.bridge.close()
+
+
+def test_what_else_a_wrong_master_key_does_not_open_is_found(tmp_path: Path) -> None:
+    commands = Commands(tmp_path)
+    master_key = commands.bridge.settings.master_key
+    commands.run("user", "create", "alice@example.com")
+    words = ("alerts", "set", "--webhook", "https://hooks.example.com", "--webhook-secret-stdin")
+    commands.run(*words, stdin="sixteen characters")
+    with commands.bridge.database.transaction() as session:
+        alice = session.scalars(select(User)).one()
+        alice.totp_sealed = seal(master_key, alice.id, "JBSWY3DP", column=SECOND_STEP)
+    assert {"second steps", "webhook"}.isdisjoint(data(commands))
+    found = data(commands, MODELBRIDGE_MASTER_KEY="another one, long enough")
+    for word in ("second steps", "webhook"):
+        assert found[word].state == "bad"
+        assert "master key" in found[word].mend
+    assert "1 of 1" in found["second steps"].what
     commands.bridge.close()
 
 

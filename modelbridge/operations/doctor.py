@@ -19,9 +19,10 @@ from modelbridge.config import Settings
 from modelbridge.gateway import books
 from modelbridge.money import format_amount
 from modelbridge.operations import mail
+from modelbridge.operations.alerts import settings as alerts
 from modelbridge.operations.backups import copies, made_at
 from modelbridge.operations.readiness import free_bytes_at
-from modelbridge.store.tables import Call, Upstream
+from modelbridge.store.tables import Call, Upstream, User
 from modelbridge.upstream import credentials
 from modelbridge.upstream.credentials import CredentialError
 
@@ -60,6 +61,7 @@ def examine_data(settings: Settings, session: Session) -> Iterator[Finding]:
     yield _rate(session)
     yield _prices()
     yield from _credentials(settings, session)
+    yield from _other_secrets(settings, session)
     yield _backups(settings)
 
 
@@ -121,11 +123,10 @@ def _file_system(folder: Path) -> str:
 
 def _permissions(settings: Settings) -> Iterator[Finding]:
     """Nobody else may read the data or the keys."""
-    names = ("modelbridge.db", "modelbridge.db-wal", "master.key", "secret.key")
-    paths = [settings.database_path, *(settings.data_dir / name for name in names)]
-    open_ones = [
-        path for path in dict.fromkeys(paths) if path.exists() and path.stat().st_mode & 0o077
-    ]
+    data = settings.database_path
+    paths = [data, data.with_name(f"{data.name}-wal")]
+    paths += [settings.data_dir / name for name in ("master.key", "secret.key")]
+    open_ones = [path for path in paths if path.exists() and path.stat().st_mode & 0o077]
     for path in open_ones:
         yield Finding("bad", f"permissions: others may read {path}", f"Run: chmod 600 {path}")
     if not open_ones:
@@ -290,6 +291,38 @@ def _credentials(settings: Settings, session: Session) -> Iterator[Finding]:
             )
         else:
             yield Finding("good", f"upstream {row.name}: its credential can be read")
+
+
+def _other_secrets(settings: Settings, session: Session) -> Iterator[Finding]:
+    """Whether people's second steps and the webhook's secret open; nothing, if they do."""
+    rows = list(session.scalars(select(User).where(User.totp_sealed.is_not(None))))
+    sealed = [(row.id, row.totp_sealed or "") for row in rows]
+    shut = [one for one in sealed if not _opens(settings, *one, credentials.SECOND_STEP)]
+    if shut:
+        yield Finding(
+            "bad",
+            f"second steps: {len(shut)} of {len(sealed)} cannot be checked, so those people "
+            "cannot log in",
+            "Start with the right master key, or turn theirs off: `flask user reset "
+            "--second-step EMAIL`.",
+        )
+    secret = alerts.load(session).webhook_secret
+    if secret and not _opens(settings, alerts.NAME, secret, alerts.SEALED_COLUMN):
+        yield Finding(
+            "bad",
+            "webhook: its secret cannot be read, so alerts are not sent to it",
+            "Start with the right master key, or enter it again: `flask alerts set "
+            "--webhook-secret-stdin`.",
+        )
+
+
+def _opens(settings: Settings, row_id: str, sealed: str, column: str) -> bool:
+    try:
+        keys = settings.master_key, settings.old_master_key
+        credentials.unseal(keys[0], row_id, sealed, column=column, old_key=keys[1])
+    except CredentialError:
+        return False
+    return True
 
 
 def _backups(settings: Settings) -> Finding:

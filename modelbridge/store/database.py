@@ -183,7 +183,7 @@ class Database:
 def usable(path: Path) -> Iterator[None]:
     """Whoever opens or reads the file within is told, as SchemaError, what to do about it.
 
-    That is where it is damaged, or where this user may not open it.
+    That is where it is damaged or locked, its disk is full, or this user may not open it.
     """
     try:
         yield
@@ -194,6 +194,10 @@ def usable(path: Path) -> Iterator[None]:
             advice = "It is damaged: stop the bridge and restore a backup with `flask restore`."
         elif code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
             advice = "Run the bridge and its commands as the user who owns it and its folder."
+        elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            advice = f"Another program holds it: find it with `fuser -v {path}`, and end it."
+        elif code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            advice = "Make room on its disk; if there is room, look whether the disk is sound."
         else:
             raise
         raise SchemaError(f"The database {path} cannot be opened: {cause}. {advice}") from None

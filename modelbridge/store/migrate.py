@@ -39,9 +39,15 @@ def upgrade(
     """
     with engine.begin() as connection:
         found = current_revision(connection)
+        strangers = [] if found else inspect(connection).get_table_names()
     if found == revision:
         return
     refuse_newer(found)
+    if any(name != "alembic_version" for name in strangers):
+        raise SchemaError(
+            "The database is not ModelBridge's: it has tables of another program. Name another "
+            "file with MODELBRIDGE_DATABASE_URL, or another folder with MODELBRIDGE_DATA_DIR."
+        )
     kept = snapshot(found) if snapshot and found else None
     try:
         _run(engine, "upgrade", revision, verify if found else None)
