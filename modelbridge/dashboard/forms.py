@@ -46,10 +46,7 @@ class LoginForm(Form):
 
     email = EmailField(
         "E-mail address",
-        [
-            InputRequired("Enter your e-mail address."),
-            Length(max=users.MAX_EMAIL, message="Too long for an e-mail address."),
-        ],
+        [InputRequired("Enter your e-mail address.")],
         render_kw={"autocomplete": "username"},
     )
     password = PasswordField(
