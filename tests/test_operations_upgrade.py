@@ -13,19 +13,20 @@ import pytest
 import time_machine
 from furnished_files import CALLS, furnished
 from hostile import HostileUpstream
-from people import ROOT, Person, TestBridge, flask, serving, wait_for
+from people import ROOT, Key, Person, TestBridge, flask, serving, wait_for
 from running import RunningBridge, set_up
 from test_migrations import REVISIONS, tables
 
 from modelbridge import clock, config
 from modelbridge.factory import Bridge
+from modelbridge.identity import keys, links, rotation, sessions, users
 from modelbridge.operations import backups, readiness, upgrade
 from modelbridge.operations.backups import BackupClock
 from modelbridge.operations.restore import RestoreError, restore
 from modelbridge.store import migrate
 from modelbridge.store.backup import backup
 from modelbridge.store.migrate import HEAD, SchemaError
-from modelbridge.store.tables import AuditEvent
+from modelbridge.store.tables import ApiKey, AuditEvent, User
 
 
 def settings_of(folder: Path, **environ: str) -> config.Settings:
@@ -148,6 +149,7 @@ import sys
 from pathlib import Path
 from modelbridge import config
 from modelbridge.factory import Bridge
+from modelbridge.identity import keys, links, rotation, sessions, users
 from modelbridge.store import migrate
 migrate.MIGRATIONS = Path(sys.argv[1])
 original = migrate.upgrade
@@ -222,6 +224,37 @@ def test_a_backup_is_restored_verified_and_says_what_is_missing(
         again.check_books()
         assert len(again.calls()) == 1
         assert [one.action for one in again.rows(AuditEvent)][-1] == "database.restore"
+
+
+def test_what_a_restore_lets_in_again_is_told_and_nobody_stays_logged_in(
+    bridge: TestBridge, alice: Person, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder, copy = bridge.database.path.parent, tmp_path_factory.mktemp("copies") / "copy.db"
+    revoked, rotated, before, _ = (alice.key(name=name) for name in ("a", "b", "c", "d"))
+    bob = bridge.person("bob")
+
+    def revoke(key: Key) -> None:
+        with bridge.database.transaction() as session:
+            keys.revoke(session, session.get_one(ApiKey, key.id))
+
+    revoke(before)
+    with bridge.database.transaction() as session:
+        token = sessions.start(session, session.get_one(User, alice.id), address="", user_agent="")
+        link = links.new_link(session, "reset", alice.id, 24)
+    backup(bridge.database.path, copy)
+    revoke(revoked)
+    with bridge.database.transaction() as session:
+        rotation.rotate(session, session.get_one(ApiKey, rotated.id), 0)
+        users.disable(session, session.get_one(User, bob.id))
+    bridge.bridge.close()
+    told = flask(folder, "restore", str(copy)).stderr
+    assert f"flask key revoke {revoked.id}" in told
+    assert f"flask key revoke {rotated.id}" in told
+    assert before.id not in told
+    assert "bob@example.com was disabled after the backup, and is not any more" in told
+    with serving(folder) as again, again.database.reading() as session:
+        assert sessions.find(session, token) is None
+        assert links.open_link(session, "reset", link) is None
 
 
 def test_a_backup_of_an_earlier_revision_is_brought_up(old: Path, tmp_path: Path) -> None:

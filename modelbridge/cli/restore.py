@@ -8,6 +8,7 @@ from flask.cli import with_appcontext
 from modelbridge.cli.common import Command, bridge
 from modelbridge.cli.output import hint
 from modelbridge.operations.restore import RestoreError, restore
+from modelbridge.operations.revived import Revived
 
 
 @click.command("restore", cls=Command)
@@ -30,3 +31,23 @@ def restore_command(path: Path) -> None:
         hint(f"{done.calls_lost} calls that were made after the backup are only in that file.")
     elif done.calls_lost is None:
         hint("The old file cannot be read, so nobody can say which calls are missing.")
+    _tell(done.revived)
+    hint(
+        "Everybody has to log in again, with the password that they had at the time of the backup."
+    )
+
+
+def _tell(revived: Revived) -> None:
+    """What the backup lets in again, and how to shut it out."""
+    for key_id in revived.revoked:
+        hint(f"A key that was revoked after the backup works again: flask key revoke {key_id}")
+    for key_id in revived.rotated:
+        hint(
+            "A key that was rotated after the backup works with its earlier secret, and not with "
+            f"its new one: rotate it again, or flask key revoke {key_id}"
+        )
+    for email in revived.disabled:
+        hint(
+            f"{email} was disabled after the backup, and is not any more: disable them under "
+            "Administration, Users."
+        )

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import DatabaseError
 
 from modelbridge import clock
 from modelbridge.config import Settings
 from modelbridge.identity import auditlog
 from modelbridge.operations import upgrade
+from modelbridge.operations.revived import Revived, compare
 from modelbridge.store import migrate
 from modelbridge.store.backup import BackupError, backup
 from modelbridge.store.database import Database
 from modelbridge.store.lock import LockFile
-from modelbridge.store.tables import Call
+from modelbridge.store.tables import Call, LoginSession, OneTimeLink
 
 
 class RestoreError(ValueError):
@@ -31,18 +32,19 @@ class Restored:
     """What came of it. `newest_call`: the last one that the backup knows.
 
     `replaced`: where the database that was there is kept; None: there was none. `calls_lost`: how
-    many calls it has that the backup has not; None: nobody can tell.
+    many calls it has that the backup has not; None: nobody can tell. `revived`: what it had shut.
     """
 
     newest_call: datetime | None
     replaced: Path | None
     calls_lost: int | None
+    revived: Revived
 
 
 def restore(settings: Settings, copy: Path) -> Restored:
     """The database is what `copy` holds, brought up to this version, sound, its books checked.
 
-    Raises RestoreError.
+    Nobody is logged in any more, and no link of before works. Raises RestoreError.
     """
     if not copy.is_file():
         raise RestoreError(f"{copy} is not a file")
@@ -51,14 +53,14 @@ def restore(settings: Settings, copy: Path) -> Restored:
     with _alone(settings):
         try:
             newest = _verified(copy, draft)
-            lost = _calls_after(path, newest)
+            lost, revived = _compared(path, draft, newest)
             replaced = _put_aside(path)
             os.replace(draft, path)
             _sync(path.parent)
         finally:
             for leftover in (draft, *_companions(draft)):
                 leftover.unlink(missing_ok=True)
-    return Restored(newest, replaced, lost)
+    return Restored(newest, replaced, lost, revived)
 
 
 @contextmanager
@@ -90,6 +92,8 @@ def _verified(copy: Path, draft: Path) -> datetime | None:
             if problems:
                 raise RestoreError(f"the data of {copy} is wrong: {'; '.join(problems[:3])}")
             with database.transaction() as session:
+                session.execute(delete(LoginSession))  # some were ended since
+                session.execute(delete(OneTimeLink))
                 auditlog.record(
                     session,
                     actor=None,
@@ -107,22 +111,26 @@ def _verified(copy: Path, draft: Path) -> datetime | None:
         raise RestoreError(f"{copy} is no sound database: {error}") from None
 
 
-def _calls_after(path: Path, newest: datetime | None) -> int | None:
-    """How many calls the present database has that began later; None if it cannot be read."""
+def _compared(path: Path, draft: Path, newest: datetime | None) -> tuple[int | None, Revived]:
+    """How many calls the present database has that began later, and what the draft lets in again.
+
+    None if the present one cannot be read.
+    """
     if not path.exists():
-        return 0
+        return 0, Revived()
+    later = select(func.count()).select_from(Call)
+    if newest is not None:
+        later = later.where(Call.started_at > newest)
     try:
-        database = Database(path)
+        present, restored = Database(path), Database(draft)
         try:
-            with database.reading() as session:
-                later = select(func.count()).select_from(Call)
-                if newest is not None:
-                    later = later.where(Call.started_at > newest)
-                return session.scalar(later)
+            with present.reading() as before, restored.reading() as session:
+                return before.scalar(later), compare(before, session)
         finally:
-            database.close()  # the last one to close it folds the log into the file
+            restored.close()
+            present.close()  # the last one to close it folds the log into the file
     except (sqlite3.DatabaseError, DatabaseError):
-        return None
+        return None, Revived()
 
 
 def _put_aside(path: Path) -> Path | None:
