@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import shlex
 import socket
 import threading
 import time
@@ -130,6 +131,16 @@ def test_a_low_balance_is_told_once_and_again_only_after_it_was_better(
     with bridge.database.reading() as session:
         assert book.open_alerts(session) == []
     assert receiver.kinds == ["low_balance"]
+
+
+def test_a_command_to_paste_does_nothing_else_whatever_a_team_is_called(
+    bridge: TestBridge, clock_of: AlertClock, receiver: Receiver
+) -> None:
+    bridge.team("x; rm -rf ~ $(id)", bridge.person("alice", aud=None), aud="1")
+    clock_of.look()
+    told = json.loads(receiver.got[0][1])
+    command = told["next_step"].partition("`")[2].partition("`")[0]
+    assert shlex.split(command) == ["flask", "topup", "team:x; rm -rf ~ $(id)", "AMOUNT"]
 
 
 def test_a_webhook_is_signed_so_that_its_receiver_can_tell(
@@ -393,6 +404,7 @@ def test_alerts_are_mailed_to_the_administrators_or_to_whom_they_name(tmp_path: 
             ((_, to, letter),) = inbox.letters
             assert to == ["root@example.com"]
             assert b"flask topup alice@example.com" in letter.replace(b"=\r\n", b"")
+            assert b"Administration, Alerts" in letter
             change(bridge, emails=["ops@example.com"], webhook_secret=None)
             assert bridge.bridge.alerts.test() == ["Mail to ops@example.com: sent."]
             assert inbox.letters[-1][1] == ["ops@example.com"]

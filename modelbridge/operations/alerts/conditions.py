@@ -1,5 +1,6 @@
 """What wants somebody's attention now: each with words, and with what to do next."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -101,7 +102,7 @@ def _low_balances(session: Session, settings: AlertSettings) -> Iterator[Conditi
             f"The balance of {label} is low",
             f"{label} has {format_amount(account.balance_nanos)} AUD left; alerts begin at "
             f"{settings.low_balance}. Calls are refused when nothing is left.",
-            f"Top it up: Administration, Accounts, or `flask topup {label} AMOUNT`.",
+            f"Top it up: Administration, Accounts, or `flask topup {shlex.quote(label)} AMOUNT`.",
         )
 
 

@@ -30,7 +30,7 @@ def by_mail(settings: Settings, alert: Alert, addresses: Sequence[str]) -> list[
     text = (
         f"{alert.message}\n\nWhat to do: {alert.next_step}\n\n"
         f"Noticed {alert.raised_at:%Y-%m-%d %H:%M UTC} by the bridge at {settings.public_url}.\n"
-        "Who gets this mail is set under Administration, Settings.\n"
+        "Who gets this mail is set under Administration, Alerts.\n"
     )
     return mail.send_each(settings, addresses, f"[ModelBridge] {alert.subject}", text)
 
