@@ -15,6 +15,7 @@ from waitress import wasyncore
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import RequestEntityTooLarge
 
 from modelbridge import clock
 from modelbridge.ids import find_keys
@@ -172,12 +173,14 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
     With two lengths, a proxy in front might see another end than we do, and take what follows for
     a request of somebody else's. waitress lets the coding win and keeps the connection.
 
-    Without anything that could be a key (under /v1) or a cookie (on the pages) the app refuses it
-    in any case: a body of unknown length, one larger than a head may be, and one that the client
-    asks about first are not read for that; nor is one on the pages that is larger than their forms
-    may be, which is as much. The app gets the request without its body, and the connection closes
-    after its answer.
+    Without a living key (under /v1; `is_alive` among the server's settings knows) or a cookie (on
+    the pages) the app refuses it in any case: a body of unknown length, one larger than a head may
+    be, and one that the client asks about first are not read for that; nor is one on the pages that
+    is larger than their forms may be, which is as much. The app gets the request without its body,
+    and the connection closes after its answer.
     """
+
+    chunked: bool
 
     def received(self, data: bytes) -> int:
         """How many of these bytes belong to it; see `completed` and `error`.
@@ -186,6 +189,9 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
         refused by its head, waitress says "100 Continue", and then waits for what never comes.
         """
         taken: int = super().received(data)
+        if self.chunked and self.body_bytes_received > self._longest_chunked:
+            self.error = RequestEntityTooLarge("exceeds what a page takes")
+            self.completed = True
         if self.completed:
             self.expect_continue = False
         return taken
@@ -199,11 +205,19 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
             if (is_long or self.chunked or self.expect_continue) and not self._may_go_on(is_long):
                 self._end()
 
+    @property
+    def _longest_chunked(self) -> int:
+        """How much is read of a body that may be of any length."""
+        is_call = self.path.startswith("/v1/")
+        limits = self.adj.max_request_header_size, self.adj.max_request_body_size
+        return int(limits[is_call])
+
     def _may_go_on(self, is_long: bool) -> bool:
         if not self.path.startswith("/v1/"):
             return not is_long and "COOKIE" in self.headers
         shown = self.headers.get("AUTHORIZATION", "") + " " + self.headers.get("X_API_KEY", "")
-        return bool(find_keys(shown))
+        found = {*find_keys(shown)}
+        return len(found) == 1 and bool(self.adj.is_alive(found.pop()))
 
     def _end(self) -> None:
         """It ends with its head; what follows is never served, nor asked for."""

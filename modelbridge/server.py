@@ -6,10 +6,12 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -19,8 +21,10 @@ from waitress.server import BaseWSGIServer, create_server
 from modelbridge import clock, config
 from modelbridge.catalog import prices
 from modelbridge.config import Settings, SettingsError
+from modelbridge.errors import BridgeError
 from modelbridge.factory import Bridge, create_app
 from modelbridge.first_start import greeting
+from modelbridge.identity.callers import find_caller
 from modelbridge.listener import Channel, Sockets
 from modelbridge.operations import logs
 from modelbridge.store.lock import LockFile
@@ -71,7 +75,7 @@ def _serve(app: Flask, bridge: Bridge, settings: Settings) -> int:
     bridge.start()
     warm_up()
     sockets = Sockets()
-    server = make_server(app, settings, sockets)
+    server = make_server(app, settings, sockets, partial(is_alive, bridge))
     print(f"ModelBridge serves on {settings.public_url}", flush=True)
     stopping = _on_signals(bridge)
     while not stopping.is_set():
@@ -97,8 +101,12 @@ def _load_prices() -> None:
     gc.freeze()
 
 
-def make_server(app: Flask, settings: Settings, sockets: Sockets) -> Any:
+def make_server(
+    app: Flask, settings: Settings, sockets: Sockets, key_is_alive: Callable[[str], bool]
+) -> Any:
     """A waitress server that listens; `sockets.turn` makes it serve what happens on its sockets.
+
+    `key_is_alive`: whether a long body is taken from whoever shows this key.
 
     docs/decisions/0004-waitress.md says why each of these settings is what it is.
     """
@@ -117,12 +125,23 @@ def make_server(app: Flask, settings: Settings, sockets: Sockets) -> Any:
         max_request_body_size=4 * settings.max_body_bytes,
         clear_untrusted_proxy_headers=not settings.trusted_proxies,  # else proxies.py does it
     )
+    server.adj.is_alive = key_is_alive
     for listener in list(sockets.values()):
         if isinstance(listener, BaseWSGIServer):
             listener.channel_class = Channel
             sockets.wake_through(listener.trigger)
             listener.pull_trigger = _leave_asleep
     return server
+
+
+def is_alive(bridge: Bridge, key: str) -> bool:
+    """Whether the key opens anything now; False, too, if the database cannot say."""
+    try:
+        with bridge.database.cursor() as cursor:
+            find_caller(cursor, key)
+    except (BridgeError, sqlite3.Error):
+        return False
+    return True
 
 
 def _leave_asleep() -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,8 @@ def serving(data_dir: Path, **environ: str) -> Iterator[TestBridge]:
     bridge: Bridge = app.extensions["modelbridge"]
     bridge.start()
     sockets = Sockets()
-    listening = server.make_server(app, bridge.settings, sockets)
+    alive = partial(server.is_alive, bridge)
+    listening = server.make_server(app, bridge.settings, sockets, alive)
     stop = threading.Event()
 
     def serve() -> None:

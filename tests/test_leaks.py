@@ -1,6 +1,7 @@
 """A key that leaked: found in files without a network, revoked by whoever has it."""
 
 import re
+import socket
 from datetime import timedelta
 from pathlib import Path
 
@@ -221,3 +222,26 @@ def test_a_key_is_found_by_its_secrets_alone(bridge: TestBridge, key: Key) -> No
         assert found is not None
         assert keys.hint(found[0]) == f"{key.secret[:12]}…{key.secret[-4:]}"
         assert rotation.find_by_secret(session, ids.new_api_key(test=False)) is None
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 300000", "Transfer-Encoding: chunked"])
+def test_a_long_body_is_taken_from_whoever_has_a_living_key_alone(
+    bridge: TestBridge, alice: Person, length: str
+) -> None:
+    """A checksum anybody can reckon: without a look at the key strangers fill the disk."""
+    living, revoked = alice.key(), alice.key()
+    with bridge.database.transaction() as session:
+        keys.revoke(session, session.get_one(ApiKey, revoked.id))
+    host, port = bridge.url.removeprefix("http://").split(":")
+    for secret in (ids.new_api_key(test=False), revoked.secret, living.secret):
+        with socket.create_connection((host, int(port)), timeout=20) as line:
+            head = f"POST /v1/responses HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n"
+            line.sendall(f"{head}{length}\r\n\r\n".encode())
+            if secret == living.secret:
+                line.settimeout(0.3)
+                with pytest.raises(TimeoutError):
+                    line.recv(100)
+            else:
+                answer = line.recv(65_536)
+                assert answer.startswith(b"HTTP/1.1 401 ")
+                assert b"Connection: close" in answer

@@ -51,7 +51,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     env = {"MODELBRIDGE_DATA_DIR": str(tmp_path), "MODELBRIDGE_PORT": "0"}
     site, sockets, stop = Site(), Sockets(), threading.Event()
     settings = config.load(env | {"MODELBRIDGE_THREADS": "4"})
-    listening = server.make_server(site, settings, sockets)  # type: ignore[arg-type]
+    alive = KEY.__eq__
+    listening = server.make_server(site, settings, sockets, alive)  # type: ignore[arg-type]
     site.port = listening.effective_port
 
     def serve() -> None:
@@ -138,6 +139,7 @@ def test_a_client_may_ask_whether_to_send_its_body(site: Site) -> None:
 
 HEAD_BYTES = 262_144
 KEY = ids.new_api_key(test=False)
+UNKNOWN = ids.new_api_key(test=False)
 MISTYPED = KEY[:-1] + ("a" if KEY[-1] != "a" else "b")
 
 
@@ -219,6 +221,7 @@ def test_a_chunked_body_still_arrives(site: Site) -> None:
         ("/v1/x", "Authorization: Bearer KEY", True),
         ("/v1/x", "X-Api-Key: KEY", True),
         ("/v1/x", "Authorization: Bearer MISTYPED", False),
+        ("/v1/x", "Authorization: Bearer UNKNOWN", False),
         ("/v1/x", "Authorization: Basic abc", False),
         ("/v1/x", "Cookie: mb=1", False),
         ("/v1/x", "X-Nothing: 1", False),
@@ -237,7 +240,7 @@ def test_a_chunked_body_still_arrives(site: Site) -> None:
 def test_a_strangers_long_body_is_not_read_before_the_answer(
     site: Site, path: str, shown: str, is_read: bool, length: str
 ) -> None:
-    shown = shown.replace("MISTYPED", MISTYPED).replace("KEY", KEY)
+    shown = shown.replace("MISTYPED", MISTYPED).replace("KEY", KEY).replace("UNKNOWN", UNKNOWN)
     with site.connect() as line:
         line.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{shown}\r\n{length}\r\n\r\n".encode())
         if is_read:
@@ -268,6 +271,16 @@ def test_no_page_takes_a_longer_body_than_its_forms_may_have(
                 line.recv(100)
         else:
             assert read_until(line, b"/x").startswith(b"HTTP/1.1 200 ")
+
+
+def test_no_page_takes_more_of_a_body_without_a_length_either(site: Site) -> None:
+    with site.connect() as line:
+        line.sendall(
+            b"POST /x HTTP/1.1\r\nCookie: mb=1\r\nTransfer-Encoding: chunked\r\n\r\n7FFFFFFF\r\n"
+        )
+        line.sendall(b"x" * (HEAD_BYTES + 1))
+        assert read_until(line, b"too_large").startswith(b"HTTP/1.1 413 ")
+    assert site.asked == []
 
 
 def test_a_strangers_short_body_is_read_and_the_connection_kept(site: Site) -> None:
