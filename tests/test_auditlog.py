@@ -189,7 +189,9 @@ def test_the_csv_has_every_event_and_no_formula(world: World, browser: Browser) 
     ("value", "written"),
     [
         ("=1+1", "'=1+1"), ("@x", "'@x"), ("\tx", "'\tx"), ("+x", "'+x"), ("-x", "'-x"),
-        ("-12.50", "-12.50"), ("-1+1", "'-1+1"), (None, ""), ("plain", "plain"), (7, "7"),
+        ("-12.50", "-12.50"), ("-1+1", "'-1+1"), (None, ""),
+        ("\uff1dx", "'\uff1dx"), ("\uff20x", "'\uff20x"), ("\n=x", "'\n=x"), ("\0=x", "'\0=x"),
+        ("plain", "plain"), (7, "7"),
     ],
 )  # fmt: skip
 def test_a_cell_is_never_a_formula(value: object, written: str) -> None:
