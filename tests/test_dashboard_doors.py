@@ -11,6 +11,7 @@ import pytest
 import time_machine
 from argon2 import PasswordHasher
 from dashboard_world import PASSWORD, Browser, World, world_in
+from people import wait_for
 from werkzeug.test import TestResponse
 from zxcvbn import matching
 
@@ -346,6 +347,25 @@ def test_hashing_that_cannot_get_a_turn_is_refused_and_not_piled_up(
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"
     assert "Too many people are logging in at once" in answer.text
+
+
+def test_few_wait_for_a_turn_to_hash_so_that_threads_are_left_for_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(passwords, "_SLOTS", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(passwords, "_QUEUE", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(passwords, "_PATIENCE_SECONDS", 60.0)
+    hashed = []
+    with passwords._turn(passwords._SLOTS):
+        waiter = threading.Thread(target=lambda: hashed.append(passwords.hash_password("x")))
+        waiter.start()
+        wait_for(lambda: passwords._QUEUE._value == 0)
+        with pytest.raises(Overloaded):
+            passwords.verify(None, "x")
+        assert waiter.is_alive()
+    waiter.join()
+    assert len(hashed) == 1
+    assert passwords.verify(hashed[0], "x")
 
 
 def test_a_reset_link_changes_the_password_and_ends_the_other_sessions(world: World) -> None:

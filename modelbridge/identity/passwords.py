@@ -31,6 +31,7 @@ _PRODUCT_WORDS = ("modelbridge", "model", "bridge", "gateway", "openai", "anthro
 _HASHER = PasswordHasher()
 _SLOTS = threading.BoundedSemaphore(_PARALLEL_HASHES)
 _JUDGE = threading.BoundedSemaphore(1)
+_QUEUE = threading.BoundedSemaphore(32)  # who waits has a thread that a call could have
 # The hash of a random text that nobody knows, made once, so that an unknown person costs as much.
 _DUMMY_HASH = (
     "$argon2id$v=19$m=65536,t=3,p=4$"
@@ -109,9 +110,18 @@ def _parts(own_words: Iterable[str]) -> Iterator[str]:
 
 @contextmanager
 def _turn(slots: threading.BoundedSemaphore) -> Iterator[None]:
-    if not slots.acquire(timeout=_PATIENCE_SECONDS):
+    if not _acquire(slots):
         raise Overloaded("too many people are logging in at once; try again", retry_after=5)
     try:
         yield
     finally:
         slots.release()
+
+
+def _acquire(slots: threading.BoundedSemaphore) -> bool:
+    if not _QUEUE.acquire(blocking=False):
+        return False
+    try:
+        return slots.acquire(timeout=_PATIENCE_SECONDS)
+    finally:
+        _QUEUE.release()
