@@ -12,7 +12,7 @@ import time_machine
 from dashboard_world import Browser
 from team_world import TeamWorld, team_world_in
 
-from modelbridge.identity import preferences, teams
+from modelbridge.identity import invitations, preferences, teams
 from modelbridge.store.tables import AuditEvent, Invitation, Membership, User
 
 DORA = "dora@example.com"
@@ -67,6 +67,21 @@ def test_the_link_dies_after_72_hours(research: TeamWorld) -> None:
         assert research.world.browser().get(link).status_code == 200
         traveller.shift(timedelta(minutes=1, seconds=1))
         assert research.world.browser().get(link).status_code == 410
+
+
+def test_nobody_makes_the_bridge_write_to_the_whole_world(
+    research: TeamWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invitations, "MOST_A_DAY", 3)
+    with time_machine.travel(datetime(2026, 5, 1, tzinfo=UTC)) as traveller:
+        alice = research.browser("alice")
+        for number in range(3):
+            link_in(send(alice, research, f"somebody{number}@example.com"))
+        refused = send(alice, research, "one-more@example.com")
+        assert "http://bridge.test:8000/invitations/" not in refused
+        assert "3 invitations in the last day" in refused
+        traveller.shift(timedelta(days=1, seconds=1))
+        assert link_in(send(alice, research, "one-more@example.com"))
 
 
 def test_only_the_hash_of_the_token_is_stored(research: TeamWorld) -> None:

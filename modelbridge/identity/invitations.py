@@ -8,7 +8,7 @@ more: because they left, or may no longer give that role.
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from modelbridge import clock, ids
@@ -16,6 +16,7 @@ from modelbridge.identity import permissions, teams, users
 from modelbridge.store.tables import Invitation, Membership, Team, User
 
 LIFETIME = timedelta(hours=72)
+MOST_A_DAY = 50  # of one person: each may be a mail to a stranger
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class NewInvitation:
 def invite(session: Session, inviter: Membership, *, email: str, role: str) -> NewInvitation:
     """The owner of that address may join the inviter's team. An earlier link to it is revoked.
 
-    Raises ValueError, naming the field, for a malformed address, that of a member, and a role
-    that is unknown or above the inviter's.
+    Raises ValueError, naming the field, for a malformed address, that of a member, a role that is
+    unknown or above the inviter's, and for whoever has sent MOST_A_DAY in the last 24 hours.
     """
     address = users.clean_email(email)
     if role not in permissions.grantable_roles(inviter.role):
@@ -39,6 +40,13 @@ def invite(session: Session, inviter: Membership, *, email: str, role: str) -> N
     if invited and permissions.membership(session, invited.id, inviter.team_id):
         raise ValueError("email: a member of the team has this address already")
     now = clock.now()
+    recent = Invitation.created_at > now - timedelta(days=1)
+    by_them = select(func.count()).where(Invitation.invited_by == inviter.user_id, recent)
+    if (session.scalar(by_them) or 0) >= MOST_A_DAY:
+        raise ValueError(
+            f"email: you sent {MOST_A_DAY} invitations in the last day, which is the most; go on "
+            "tomorrow"
+        )
     session.execute(
         update(Invitation)
         .where(*_open(now), Invitation.team_id == inviter.team_id, Invitation.email == address)
