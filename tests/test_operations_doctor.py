@@ -209,6 +209,15 @@ def test_where_the_master_key_lies_is_told(tmp_path: Path) -> None:
     assert files(tmp_path, MODELBRIDGE_MASTER_KEY="x" * 32)["master key"].state == "good"
 
 
+@pytest.mark.parametrize("name", ["MASTER", "SECRET"])
+def test_a_key_that_could_be_guessed_is_told(tmp_path: Path, name: str) -> None:
+    found = files(tmp_path, **{f"MODELBRIDGE_{name}_KEY": "changeme"})[f"{name.lower()} key"]
+    assert found.state == "bad"
+    assert "8 characters" in found.what
+    assert "openssl rand -hex 32" in found.mend
+    assert "changeme" not in f"{found.what} {found.mend}"
+
+
 def test_old_and_shipped_rates_are_told(tmp_path: Path) -> None:
     commands = Commands(tmp_path)
     assert "came with the release" in data(commands)["exchange rate"].what

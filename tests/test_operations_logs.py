@@ -87,6 +87,9 @@ def test_nobody_writes_lines_of_the_log() -> None:
     line = logged(TextLines(), "a model named %s", "x\n2026-01-01 INFO all is well\x1b[31m")
     assert line.count("\n") == 1
     assert "\x1b" not in line
+    line = logged(TextLines(), "%s", "x\x85y\x9b31m\u2028z\u2029\u202e")  # line ends, C1, bidi
+    assert line.count("\n") == 1
+    assert not set(line) & {"\x85", "\x9b", "\u2028", "\u2029", "\u202e"}
     assert logged(JsonLines(), "%s", "a\nb\x1b").count("\n") == 1
 
 

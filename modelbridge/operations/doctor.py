@@ -27,6 +27,7 @@ from modelbridge.upstream import credentials
 from modelbridge.upstream.credentials import CredentialError
 
 SOUND_SQLITE = (3, 51, 3)
+LEAST_KEY_LENGTH = 24
 OLD_RATE_DAYS = 35
 OLD_PRICES_DAYS = 60
 OLD_CHECK_DAYS = 2
@@ -51,6 +52,7 @@ def examine_files(settings: Settings) -> Iterator[Finding]:
     yield _public_url(settings)
     yield _proxy(settings)
     yield _master_key(settings)
+    yield from _short_keys(settings)
 
 
 def examine_data(settings: Settings, session: Session) -> Iterator[Finding]:
@@ -208,6 +210,21 @@ def _master_key(settings: Settings) -> Finding:
             "Keep it elsewhere, and name the file with MODELBRIDGE_MASTER_KEY_FILE.",
         )
     return Finding("good", "master key: kept apart from the data")
+
+
+def _short_keys(settings: Settings) -> Iterator[Finding]:
+    """Keys that were given and that somebody with a copy of the data could find by trying."""
+    after = {
+        "master": "Then seal everything anew with it: docs/security.md, Changing the master key.",
+        "secret": "Everybody has to log in anew then.",
+    }
+    for name, key in (("master", settings.master_key), ("secret", settings.secret_key)):
+        if len(key) < LEAST_KEY_LENGTH:
+            yield Finding(
+                "bad",
+                f"{name} key: it has {len(key)} characters, few enough to be guessed",
+                f"Make a long random one: `openssl rand -hex 32`. {after[name]}",
+            )
 
 
 def _soundness(session: Session) -> Finding:

@@ -32,7 +32,10 @@ _SECRETS = (
     (re.compile(r"(/(?:setup|reset|invitations?)/)[\w-]{8,}"), rf"\1{GONE}"),
     (re.compile(r"(://[^/\s:@]+:)[^/\s@]+@"), rf"\1{GONE}@"),
 )
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127) if code not in (9, 10)}
+# What moves a terminal's cursor, ends a line, or turns the direction of the writing.
+_CONTROL = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)
+} | {code: f"\\u{code:04x}" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A))}
 
 
 def set_up(log_format: str, level: int = logging.INFO) -> None:
