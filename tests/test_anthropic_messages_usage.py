@@ -50,13 +50,42 @@ def test_usage_comes_in_disjoint_classes() -> None:
     )
 
 
-@pytest.mark.parametrize("absurd", [None, -1, "5", 1.5, True, 2**53 + 1, 1e400, [], {}])
-def test_an_absurd_count_is_a_missing_one(absurd: Any) -> None:
-    assert usage_of(input_tokens=absurd, output_tokens=1) is None
-    assert usage_of(input_tokens=1, output_tokens=absurd) is None
-    assert usage_of(input_tokens=1, output_tokens=1, cache_read_input_tokens=absurd) == Usage(
-        input=1, output=1
-    )
+ABSURD = [-1, "5", 1.5, True, 2**53 + 1, 1e400, [], {}]
+
+
+@pytest.mark.parametrize("absurd", ABSURD)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "input_tokens",
+        "output_tokens",
+        "cache_read_input_tokens",
+        "cache_creation_input_tokens",
+        "ephemeral_5m_input_tokens",
+        "ephemeral_1h_input_tokens",
+        "thinking_tokens",
+    ],
+)
+def test_an_absurd_count_makes_the_report_worth_nothing(name: str, absurd: Any) -> None:
+    """Left out alone it would make what it counts free, and nobody would be told."""
+    counts: dict[str, Any] = {"input_tokens": 1, "output_tokens": 1, name: absurd}
+    if name.startswith("ephemeral"):
+        counts["cache_creation"] = {name: counts.pop(name)}
+    elif name == "thinking_tokens":
+        counts["output_tokens_details"] = {name: counts.pop(name)}
+    assert usage_of(**counts) is None
+
+
+def test_a_null_is_no_count_and_no_absurd_one() -> None:
+    assert usage_of(input_tokens=None, output_tokens=1) is None
+    assert usage_of(input_tokens=1, output_tokens=None) is None
+    nothing = {"cache_read_input_tokens": None, "cache_creation": None}
+    assert usage_of(input_tokens=1, output_tokens=1, **nothing) == Usage(input=1, output=1)
+
+
+@pytest.mark.parametrize("split", [[], "7", 7])
+def test_cache_writes_that_are_no_object_make_the_report_worth_nothing(split: Any) -> None:
+    assert usage_of(input_tokens=1, output_tokens=1, cache_creation=split) is None
 
 
 def reports(*payloads: Any) -> list[UsageReported]:

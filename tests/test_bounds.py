@@ -15,6 +15,7 @@ from people import Key, TestBridge
 from modelbridge.errors import UnsupportedParameter
 from modelbridge.gateway import bounds
 from modelbridge.gateway.bounds import measure
+from modelbridge.gateway.kinds import COMPLETIONS, EMBEDDINGS, Kind
 from modelbridge.wire.chat import ChatRequest
 
 SALLA = "\ufdfa"  # 3 bytes; 18 letters, 33 bytes, after NFKC
@@ -265,12 +266,34 @@ def test_a_mark_for_the_cache_on_one_picture_is_not_forgotten_at_the_next() -> N
 def test_texts_that_are_no_chat_count_each_for_itself_and_tokens_as_they_are() -> None:
     rest: dict[str, Any] = {"model": "m"}
     size = bounds.measure_texts(["abcd", SALLA, [1, 2, 3]], rest)
-    assert size.text_tokens == 4 + 33 + 3 + as_json(rest) + 256 + 3 * 16
+    assert size.text_tokens == 4 + 33 + 3 + 256 + 3 * (16 + as_json(rest))
     assert size.text_bytes == 4 + 33 + 4 * 3  # four bytes for each token that came as one
     assert size.longest_tokens == 33 + as_json(rest) + 256 + 16
     assert size.bound("openai", "m", None) == size.text_tokens
     assert size.bound("openai", "m", 100) == 3 * 100  # a window for each
     assert not size.cache_writes
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        (COMPLETIONS, {"prompt": ["a"] * 100, "suffix": "x y " * 500}),
+        (EMBEDDINGS, {"input": ["a"] * 100, "instruction": "x y " * 500}),
+    ],
+)
+def test_what_stands_beside_each_text_counts_for_each(kind: Kind, asked: dict[str, Any]) -> None:
+    """A provider reads the suffix behind every prompt, and an instruction before every input."""
+    size = kind.measure({"model": "m", **asked})
+    assert size.text_tokens >= 100 * 2_000
+    assert size.bound("openai", "m", 4_096) >= 100 * 2_000
+
+
+def test_functions_of_the_older_kind_have_the_overheads_of_tools() -> None:
+    function = {"name": "f", "parameters": {"type": "object"}}
+    plain, asked = measure(request("a")), request("a", functions=[function] * 2)
+    extra = 2_048 + 2 * 64 + as_json([function] * 2) // 4
+    assert measure(asked).text_tokens >= plain.text_tokens + extra
+    assert measure(asked).text_tokens == as_json(asked) + 256 + 16 + extra
 
 
 # On the wire
@@ -287,6 +310,7 @@ def test_texts_that_are_no_chat_count_each_for_itself_and_tokens_as_they_are() -
         ("mcp_servers", [{"url": "https://example.com"}]),
         ("service_tier", "priority"),
         ("modalities", ["text", "audio"]),
+        ("modalities", ["image", "text"]),
         ("tools", [{"type": "web_search"}]),
         ("n_predict", 100_000),
         ("best_of", 5),

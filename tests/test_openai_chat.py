@@ -234,6 +234,8 @@ def test_a_malformed_message_is_named_with_its_place(message: dict[str, Any], pl
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"service_tier": "priority"}, "service_tier"),
         ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"modalities": ["text", "image"]}, "modalities"),
+        ({"modalities": ["video"]}, "modalities"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
         ({"prediction": {"type": "content", "content": "x"}}, "prediction"),
         ({"plugins": [{"id": "web"}]}, "plugins"),

@@ -14,11 +14,12 @@ from modelbridge.jsonio import JSONDict
 from modelbridge.money import Usage
 from modelbridge.wire.sse import Frame
 
-_INPUT_COUNTS = {
-    "input_tokens": "input",
-    "cache_read_input_tokens": "cache_read",
-    "cache_creation_input_tokens": "cache_writes",
-}
+_INPUT_COUNTS = (
+    "input_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation",
+)
 
 
 def find_usage(payload: bytes) -> Usage | None:
@@ -63,15 +64,11 @@ class UsageMender:
         usage = body.get("usage")
         if body.get("type") != "message_delta" or not isinstance(usage, dict):
             return frame
-        known, first = counts_of(usage), counts_of(self._first)
         missing: JSONDict = {
-            name: first[count]
-            for name, count in _INPUT_COUNTS.items()
-            if count in first and count not in known
+            name: self._first[name]
+            for name in _INPUT_COUNTS
+            if self._first.get(name) is not None and usage.get(name) is None
         }
-        split = self._first.get("cache_creation")
-        if isinstance(split, dict) and not isinstance(usage.get("cache_creation"), dict):
-            missing["cache_creation"] = split
         if not missing:
             return frame
         body["usage"] = {**usage, **missing}

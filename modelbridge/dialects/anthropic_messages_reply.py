@@ -113,22 +113,28 @@ def _finish_reason(reason: object) -> FinishReason:
 
 
 def counts_of(usage: object) -> dict[str, int]:
-    """The counts that are there and sane: whole numbers from 0 to 2**53. null is not 0."""
+    """The counts that are there: whole numbers from 0 to 2**53. null is not 0.
+
+    None of them if one is absurd: what it counts would be free, and nobody would be told.
+    """
     if not isinstance(usage, dict):
         return {}
     split, details = usage.get("cache_creation"), usage.get("output_tokens_details")
+    if not isinstance(split, dict | None) or not isinstance(details, dict | None):
+        return {}
     found = {
         "input": usage.get("input_tokens"),
         "output": usage.get("output_tokens"),
         "cache_read": usage.get("cache_read_input_tokens"),
         "cache_writes": usage.get("cache_creation_input_tokens"),
     }
-    if isinstance(split, dict):
+    if split:
         found["cache_write_5m"] = split.get("ephemeral_5m_input_tokens")
         found["cache_write_1h"] = split.get("ephemeral_1h_input_tokens")
-    if isinstance(details, dict):
+    if details:
         found["reasoning"] = details.get("thinking_tokens")
-    return {name: count for name, count in found.items() if _is_sane(count)}
+    told = {name: count for name, count in found.items() if count is not None}
+    return told if all(map(_is_sane, told.values())) else {}
 
 
 def _is_sane(count: object) -> TypeGuard[int]:

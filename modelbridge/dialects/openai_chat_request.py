@@ -151,8 +151,8 @@ def _service_tier(value: object, name: str) -> None:
 def _modalities(value: object, name: str) -> None:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         refuse(name, "must be a list of strings")
-    if "audio" in value:
-        _unsupported(name, 'answers in sound are not supported; ask for ["text"]')
+    if any(item != "text" for item in value):
+        _unsupported(name, 'only answers in text have a known price; ask for ["text"]')
 
 
 CHECKS: dict[str, Callable[[Any, str], None]] = {

@@ -8,6 +8,7 @@ each field what is done.
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from modelbridge import jsonio
 from modelbridge.errors import UnsupportedParameter
@@ -67,7 +68,7 @@ def measure(request: ChatRequest) -> Size:
     lean = [media.taken_from(number, message) for number, message in enumerate(request["messages"])]
     text = jsonio.dumps({**request, "messages": lean}).decode()
     text_bytes = _bytes(text)
-    tools = request.get("tools") or []
+    tools = [*(request.get("tools") or []), *(cast(JSONDict, request).get("functions") or [])]
     tokens = text_bytes + TEMPLATE_TOKENS + MESSAGE_TOKENS * len(lean)
     if tools or any(message.get("tool_calls") for message in lean):
         tokens += TOOLS_TOKENS + TOOL_TOKENS * len(tools) + len(jsonio.dumps(tools)) // 4
@@ -78,7 +79,8 @@ def measure(request: ChatRequest) -> Size:
 def measure_texts(texts: Sequence[str | list[int]], rest: JSONDict) -> Size:
     """Count texts that are no chat, each by itself; a list of tokens is as many as it has.
 
-    `rest` are the request's other fields, which count whole: some servers put them before a text.
+    `rest` are the request's other fields, which count whole for each: a suffix is read behind every
+    prompt, and some servers put an instruction before every text.
     """
     sizes = [_bytes(text) if isinstance(text, str) else len(text) for text in texts]
     around = _bytes(jsonio.dumps(rest).decode())
@@ -88,7 +90,7 @@ def measure_texts(texts: Sequence[str | list[int]], rest: JSONDict) -> Size:
         for text, size in zip(texts, sizes, strict=True)
     )
     return Size(
-        text_tokens=sum(sizes) + around + TEMPLATE_TOKENS + MESSAGE_TOKENS * len(texts),
+        text_tokens=sum(sizes) + TEMPLATE_TOKENS + (around + MESSAGE_TOKENS) * len(texts),
         text_bytes=text_bytes,
         texts=len(texts),
         longest_tokens=max(sizes) + around + TEMPLATE_TOKENS + MESSAGE_TOKENS,
