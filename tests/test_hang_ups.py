@@ -7,10 +7,11 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-from hostile import HostileUpstream, hang, reply, stream
+from hostile import HostileUpstream, hang, recorded, reply, stream
 from people import Key, Person, TestBridge, wait_for
 
 from modelbridge.gateway import streaming
+from modelbridge.store.tables import Hold
 
 
 def leave_after(bridge: TestBridge, key: Key, upstream: HostileUpstream, frames: int) -> None:
@@ -69,6 +70,25 @@ def test_a_hang_up_is_noticed_within_a_second_while_the_upstream_is_silent(
     wait_for(bridge.calls)
     assert time.monotonic() - left < 1.5
     assert bridge.last_call().finish == "client_left"
+
+
+@pytest.mark.parametrize("code", [429, 400, 500])
+def test_a_client_that_leaves_while_a_refusal_is_read_pays_nothing_for_it(
+    bridge: TestBridge, key: Key, upstream: HostileUpstream, code: int
+) -> None:
+    """What the head said is enough: an upstream that refuses bills nothing."""
+    bridge.upstream("local", upstream.base_url, "llamacpp")
+    bridge.model("gpt-test", "local")
+    slow = {"piece_bytes": 5, "gate_after": (1, "never")}
+    upstream.will(recorded(code, "application/json", b'{"error": {"message": "no"}}', **slow))
+    leave_after(bridge, key, upstream, 0)
+    wait_for(bridge.calls)
+    bridge.settle_down()
+    (hold,) = bridge.rows(Hold)
+    assert (hold.state, hold.charged_nanos) == ("void", None)
+    assert hold.flagged == (code == 500)  # which may have been billed
+    assert bridge.last_call().cost_nanos is None
+    upstream.open("never")
 
 
 def test_a_client_that_never_reads_its_stream_still_pays(

@@ -9,7 +9,7 @@ from modelbridge.errors import BridgeError, UpstreamError
 from modelbridge.gateway import kinds
 from modelbridge.gateway.call import Call
 from modelbridge.gateway.charge import Charge
-from modelbridge.gateway.flights import ClientLeft, Flight
+from modelbridge.gateway.flights import Flight
 from modelbridge.gateway.services import Gateway
 from modelbridge.upstream.client import Exchange
 from modelbridge.wire.target import WireRequest
@@ -86,14 +86,12 @@ def _try(gateway: Gateway, call: Call, charge: Charge, wire_request: WireRequest
     return sent
 
 
-def _refusal(charge: Charge, exchange: Exchange) -> BridgeError:
+def _refusal(charge: Charge, exchange: Exchange) -> UpstreamError:
     target = charge.offer.target
     try:
         body = exchange.read_all(MAX_ERROR_BYTES)
-    except ClientLeft as error:
-        return error
     except BridgeError:
-        body = b""  # what the head said is enough
+        body = b""  # what the head said is enough, also if the client leaves meanwhile
     dialect = UPSTREAM_DIALECTS[target.dialect]
     return dialect.read_error(exchange.status, dict(exchange.headers), body, target)
 
