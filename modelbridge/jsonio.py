@@ -3,6 +3,7 @@
 import json
 import math
 import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +57,17 @@ def read_strict(data: bytes) -> object:
 def loads(data: bytes | str) -> Any:
     """A value from JSON of an upstream or of our own. Raises ValueError."""
     return orjson.loads(data)
+
+
+def loads_as_written(text: str) -> Any:
+    """A value to be written again, from a stranger's JSON: `dumps` makes it no longer than it was.
+
+    1e15 would become 1000000000000000.0. Raises ValueError.
+    """
+    value = loads(text)
+    if _EXPONENT.search(text) is None:
+        return value
+    return _AS_WRITTEN.decode(text.strip())
 
 
 def dumps(value: object) -> bytes:
@@ -137,6 +149,12 @@ def _constant(name: str) -> NoReturn:
     raise StrictJSONError(f"{name} is not JSON")
 
 
+def _fragment(digits: str) -> orjson.Fragment | None:
+    return None if math.isinf(float(digits)) else orjson.Fragment(digits)
+
+
+_EXPONENT = re.compile(r"\d[eE]")
+_AS_WRITTEN = json.JSONDecoder(parse_int=_fragment, parse_float=_fragment)
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_pairs, parse_int=_integer, parse_float=_real, parse_constant=_constant
 )

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from llama import LlamaServer
 from people import Key, TestBridge
 
+from modelbridge import jsonio
+from modelbridge.dialects.registry import UPSTREAM_DIALECTS
 from modelbridge.errors import UnsupportedParameter
 from modelbridge.gateway import bounds
 from modelbridge.gateway.bounds import measure
 from modelbridge.gateway.kinds import COMPLETIONS, EMBEDDINGS, Kind
 from modelbridge.wire.chat import ChatRequest
+from modelbridge.wire.target import Target
 
 SALLA = "\ufdfa"  # 3 bytes; 18 letters, 33 bytes, after NFKC
 PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
@@ -30,6 +33,13 @@ def request(*content: Any, **more: Any) -> ChatRequest:
 
 def bound(asked: ChatRequest, window: int | None = None, provider: str = "openai") -> int:
     return measure(asked).bound(provider, "gpt-test", window)
+
+
+def sent_to(dialect: str, asked: ChatRequest) -> dict[str, Any]:
+    """What a newer model of that format is sent."""
+    names = {"anthropic_messages": "claude-sonnet-4-6", "gemini": "gemini-2.5-flash"}
+    target = Target("up_1", "a", "a", dialect, "http://h", "bearer", names[dialect])
+    return UPSTREAM_DIALECTS[dialect].build_request(asked, target, 100).body
 
 
 def longest_form(text: str) -> int:
@@ -294,6 +304,43 @@ def test_functions_of_the_older_kind_have_the_overheads_of_tools() -> None:
     extra = 2_048 + 2 * 64 + as_json([function] * 2) // 4
     assert measure(asked).text_tokens >= plain.text_tokens + extra
     assert measure(asked).text_tokens == as_json(asked) + 256 + 16 + extra
+
+
+# What a translation sends is what was priced
+
+
+NUMBERS = [f"{number}e{power}" for number in (1, 1.5, -7) for power in (-7, -5, 5, 15, 16, 300)]
+
+
+@pytest.mark.parametrize("dialect", ["anthropic_messages", "gemini"])
+@pytest.mark.parametrize("value", ["\x7f", "\u200b", "\U000e0001", '"', "a"])
+def test_a_schema_that_is_said_in_words_is_no_longer_than_it_was(dialect: str, value: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"not": {"enum": [value] * 2_000}}}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+    function = {"name": "f", "strict": True, "parameters": schema}
+    for more in (
+        {"response_format": wanted},
+        {"tools": [{"type": "function", "function": function}]},
+    ):
+        sent = sent_to(dialect, request("a", **more))
+        assert as_json(sent) <= measure(request("a", **more)).text_tokens
+
+
+@pytest.mark.parametrize("dialect", ["anthropic_messages", "gemini"])
+@pytest.mark.parametrize("number", [*NUMBERS, "123456789012345678901", "1.10", "12"])
+def test_numbers_in_the_arguments_of_a_call_are_sent_as_they_were_written(
+    dialect: str, number: str
+) -> None:
+    arguments = f'{{"a": [{", ".join([number] * 2_000)}]}}'
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    asked = request("a")
+    asked["messages"] += [
+        cast(Any, {"role": "assistant", "content": None, "tool_calls": [call]}),
+        cast(Any, {"role": "tool", "tool_call_id": "1", "content": "b"}),
+    ]
+    sent = jsonio.dumps(sent_to(dialect, asked)).decode()
+    assert len(sent) <= measure(asked).text_tokens
+    assert json.dumps([float(number)] * 2_000) in json.dumps(json.loads(sent, parse_int=float))
 
 
 # On the wire

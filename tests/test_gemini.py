@@ -299,9 +299,9 @@ def test_a_schema_keeps_what_gemini_knows_and_says_the_rest_otherwise() -> None:
                 "d": {
                     "type": "array",
                     "items": {"enum": ["x"]},
-                    "description": "{uniqueItems: True}",
+                    "description": "{uniqueItems: true}",
                 },
-                "e": {"description": "{enum: [True, False]}"},
+                "e": {"description": "{enum: [true,false]}"},
                 "f": {"type": ["integer", "null"]},
             },
             "additionalProperties": False,

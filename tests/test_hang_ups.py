@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -79,7 +80,7 @@ def test_a_client_that_leaves_while_a_refusal_is_read_pays_nothing_for_it(
     """What the head said is enough: an upstream that refuses bills nothing."""
     bridge.upstream("local", upstream.base_url, "llamacpp")
     bridge.model("gpt-test", "local")
-    slow = {"piece_bytes": 5, "gate_after": (1, "never")}
+    slow: dict[str, Any] = {"piece_bytes": 5, "gate_after": (1, "never")}
     upstream.will(recorded(code, "application/json", b'{"error": {"message": "no"}}', **slow))
     leave_after(bridge, key, upstream, 0)
     wait_for(bridge.calls)

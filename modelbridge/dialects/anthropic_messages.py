@@ -44,6 +44,7 @@ from modelbridge.dialects.anthropic_messages_turns import build_turns
 from modelbridge.dialects.translating import (
     allowed_tools,
     function_of,
+    in_words,
     spelled,
     stop_texts,
     unsaid,
@@ -335,7 +336,7 @@ def enforceable(schema: object, field: str, dropped: list[str]) -> Any:
         found.setdefault("additionalProperties", False)
     if words:
         dropped += [f"{field}.{key}" for key in words]
-        said = "{" + ", ".join(f"{key}: {value}" for key, value in words.items()) + "}"
+        said = in_words(words)
         found["description"] = "\n\n".join(filter(None, (found.get("description"), said)))
     return found
 

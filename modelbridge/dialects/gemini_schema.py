@@ -9,7 +9,7 @@ used rather than the older `parameters` and `responseSchema`, which know neither
 from collections.abc import Mapping
 from typing import Any
 
-from modelbridge.dialects.translating import allowed_tools, function_of
+from modelbridge.dialects.translating import allowed_tools, function_of, in_words
 from modelbridge.errors import InvalidRequest
 from modelbridge.jsonio import JSONDict
 from modelbridge.wire.chat import ChatRequest
@@ -135,7 +135,7 @@ def _reference(schema: JSONDict, field: str, dropped: list[str]) -> JSONDict:
 
 def _describe(found: JSONDict, words: JSONDict) -> None:
     if words:
-        said = "{" + ", ".join(f"{key}: {value}" for key, value in words.items()) + "}"
+        said = in_words(words)
         given = found.get("description")
         found["description"] = f"{given}\n\n{said}" if given else said
 

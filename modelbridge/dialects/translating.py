@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from modelbridge.dialects.openai_responses_request import FIELDS as RESPONSES
 from modelbridge.dialects.openai_responses_request import unsaid_fields
 from modelbridge.errors import InvalidRequest, UnsupportedParameter
-from modelbridge.jsonio import JSONDict, loads
+from modelbridge.jsonio import JSONDict, dumps, loads_as_written
 from modelbridge.wire.chat import Message
 
 SYSTEM_ROLES = ("system", "developer")
@@ -139,7 +139,7 @@ def arguments_object(text: object) -> JSONDict:
     if not isinstance(text, str) or not text.strip():
         return {}
     try:
-        value = loads(text)
+        value = loads_as_written(text)
     except ValueError:
         value = None
     return value if isinstance(value, dict) else {"INVALID_JSON": text}
@@ -175,6 +175,22 @@ def function_of(tool: Any, where: str) -> JSONDict:
             "parameters must be a JSON schema", param=f"{where}.function.parameters"
         )
     return function
+
+
+def in_words(keywords: JSONDict) -> str:
+    """Keywords of a schema as a description says them: no longer than they were, being priced so.
+
+    Python's own form of a list writes one byte, such as DEL's, as four; quotes are escaped there.
+    """
+    return "{" + ", ".join(f"{name}: {_said(value)}" for name, value in keywords.items()) + "}"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "[" + ",".join(map(_said, value)) + "]"
+    return in_words(value) if isinstance(value, dict) else dumps(value).decode()
 
 
 def allowed_tools(choice: JSONDict) -> tuple[list[str], str]:
