@@ -1,6 +1,10 @@
 """What a client sees, and what it costs, when an upstream misbehaves on a real socket."""
 
+import json
+from typing import Any
+
 import pytest
+import requests
 from hostile import (
     HostileUpstream,
     cut_after,
@@ -14,7 +18,7 @@ from hostile import (
     status,
     stream,
 )
-from people import Key, Person, TestBridge, wait_for
+from people import HELLO, Key, Person, TestBridge, wait_for
 
 
 def test_a_call_costs_what_the_upstream_reported(
@@ -248,3 +252,39 @@ def test_the_next_target_is_not_tried_once_the_first_may_have_billed(
     assert key.chat("gpt-two").status_code == 502
     assert len(upstream.seen()) == 1
     wait_for(lambda: alice.account.held_nanos == 0)
+
+
+FAILED_AT_A_PRICE = [
+    {"choices": [], "error": {"message": "boom"}},
+    {"choices": [{"index": 0, "delta": {}, "message": {}, "finish_reason": "error"}]},
+]
+
+
+@pytest.mark.parametrize("failed", FAILED_AT_A_PRICE)
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_a_failure_that_tells_what_it_cost_costs_that(
+    bridge: TestBridge,
+    key: Key,
+    upstream: HostileUpstream,
+    failed: dict[str, Any],
+    streamed: bool,
+    path: str,
+) -> None:
+    if path == "/v1/chat/completions" and not streamed and "error" not in failed:
+        return  # an answer that says so itself is passed on as it is
+    told = failed | {"usage": {"prompt_tokens": 100, "completion_tokens": 30}}
+    body = json.dumps(told).encode()
+    if streamed:
+        begin = b'data: {"choices": [{"index": 0, "delta": {"content": "Hi"}}]}\n\n'
+        body = begin + b"data: " + body + b"\n\n"
+    upstream.will(recorded(200, "text/event-stream" if streamed else "application/json", body))
+    asked = {"model": "gpt-test", "messages": HELLO, "max_tokens": 50, "stream": streamed}
+    answer = requests.post(f"{bridge.url}{path}", json=asked, headers=key.headers, timeout=30)
+    assert '"error"' in answer.text
+    if not streamed:
+        assert (answer.status_code, answer.headers["x-should-retry"]) == (502, "false")
+    receipt = bridge.last_call()
+    assert (receipt.usage_source, receipt.finish) == ("reported", "failed")
+    assert (receipt.input_tokens, receipt.output_tokens) == (100, 30)
+    assert receipt.cost_nanos == (100 + 2 * 30) * 1530

@@ -51,7 +51,7 @@ def inspect(frame: Frame) -> Seen:
         return Seen(error=_broken("sent an event that is not a JSON object"))
     error = find_error(chunk, frame.event)
     if error is not None:
-        return Seen(error=error)
+        return Seen(error=error, usage=read_usage(usage_object(chunk)))
     return _inspect_chunk(chunk)
 
 

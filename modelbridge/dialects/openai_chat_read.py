@@ -45,7 +45,11 @@ _FAILURES = frozenset({"error", "insufficient_system_resource"})
 
 
 def read_reply(body: JSONDict) -> Reply:
-    """The canonical reply: its first choice. Raises UpstreamError if the body is not a reply."""
+    """The canonical reply: its first choice.
+
+    One that failed has its `error` beside the usage, which is billed. Raises UpstreamError if the
+    body is not a reply, and tells no usage.
+    """
     error = find_error(body)
     choices = body.get("choices")
     if error is None and not (
@@ -56,9 +60,10 @@ def read_reply(body: JSONDict) -> Reply:
     ):
         error = _broken("sent a body that is not a chat completion")
     if error is not None:
-        raise error
-    reply = fold(ChatReader(whole=True).read(body))
-    if reply.error is not None:
+        reply = Reply(error=error, usage=read_usage(usage_object(body)))
+    else:
+        reply = fold(ChatReader(whole=True).read(body))
+    if reply.error is not None and reply.usage is None:
         raise reply.error
     return reply
 
@@ -119,7 +124,9 @@ class ChatReader:
             return self._fail(_broken("sent an event that is not a JSON object"))
         error = find_error(chunk, frame.event)
         if error is not None:
-            return self._fail(error)
+            usage = read_usage(usage_object(chunk))
+            told = [UsageReported(usage)] if usage else []
+            return [*told, *self._fail(error)]
         return list(self.read(chunk))
 
     def end(self) -> Iterable[StreamEvent]:
@@ -129,17 +136,24 @@ class ChatReader:
         return self._fail(_broken("ended its stream before the answer was complete"))
 
     def read(self, body: JSONDict) -> Iterator[StreamEvent]:
-        """The events of one chunk, or of a whole body."""
+        """The events of one chunk, or of a whole body; a failure comes after what it costs."""
+        failed: StreamEvent | None = None
         for choice in first_choices(body):
             part = choice.get("message" if self._whole else "delta")
             if isinstance(part, dict):
                 yield from self._read_part(part, body)
             reason = choice.get("finish_reason")
             if isinstance(reason, str) and reason and not self._finished:
-                yield self._finish(reason)
+                event = self._finish(reason)
+                if isinstance(event, StreamFailed):
+                    failed = event
+                else:
+                    yield event
         usage = read_usage(usage_object(body))
         if usage is not None:
             yield UsageReported(usage, final=self._finished or not body.get("choices"))
+        if failed is not None:
+            yield failed
 
     def _fail(self, error: UpstreamError) -> list[StreamEvent]:
         self._ended = True

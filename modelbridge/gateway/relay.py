@@ -122,7 +122,7 @@ class Passthrough:
         self._kept_bytes = 0
 
     def whole(self, body: bytes) -> bytes:
-        """The same bytes."""
+        """The same bytes; only `meter.error` if it failed and says what it costs all the same."""
         meter = self.meter
         meter.usage = self._front.find_usage(body)
         meter.final = meter.usage is not None
@@ -130,8 +130,12 @@ class Passthrough:
             reply = loads(body)
         except ValueError:
             raise _not_a_reply() from None
-        if not isinstance(reply, dict) or reply.get("error") is not None:
+        if not isinstance(reply, dict):
             raise _not_a_reply()
+        if reply.get("error") is not None:
+            meter.error = _not_a_reply()
+            if not meter.final:
+                raise meter.error
         if not meter.final:
             meter.output_bytes = _text_bytes(READERS[self._front.NAME](reply))
         meter.finished = meter.done = True
@@ -146,6 +150,8 @@ class Passthrough:
         meter.done = meter.done or seen.done
         if seen.error:
             meter.error = seen.error
+            if seen.usage:  # what it costs all the same
+                meter.usage, meter.final = seen.usage, True
             return b""
         # OpenRouter tells its usage in a chunk of its own after the finish, beside an empty choice.
         final = seen.final or (seen.usage is not None and meter.finished)
