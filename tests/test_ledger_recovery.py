@@ -134,6 +134,33 @@ def test_a_forgotten_call_keeps_its_row_and_gets_its_cost_there_later(world: Wor
     assert sum(day.calls for day in world.rows(DailyUsage)) == 1
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "UPDATE holds SET evidence = 'nonsense' WHERE id = ?",
+        """UPDATE holds SET evidence = '{"answered": true}' WHERE id = ?""",
+        """UPDATE holds SET evidence = '{"answered": true, "input_bytes": 1, "output_bytes": 1,
+           "usage": {"of a later version": 1}}' WHERE id = ?""",
+        "UPDATE holds SET evidence = '[1]' WHERE id = ?",
+    ],
+)
+def test_evidence_that_cannot_be_read_is_none_and_keeps_no_other_hold_waiting(
+    world: World, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = (world.admit(world.key(), 100) for _ in range(2))
+    second.keep_evidence(None, 40)
+    world.crash()
+    world.sql(broken, (first.hold_id,))
+    with time_machine.travel(clock.now() + timedelta(minutes=2)):
+        assert world.sweep() == 2
+    assert {hold.id: hold.state for hold in world.rows(Hold)} == {
+        first.hold_id: "void",
+        second.hold_id: "posted",
+    }
+    assert first.hold_id in caplog.text
+    assert world.account.held_nanos == 0
+
+
 def test_a_hold_that_was_resolved_meanwhile_is_left_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

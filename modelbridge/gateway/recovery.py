@@ -139,7 +139,11 @@ class _Verdict:
 def _reckon(cursor: Cursor, hold: _Due) -> _Verdict:
     row = _NEWEST_ATTEMPT.row(cursor, hold_id=hold.id)
     attempt = _Try(*row) if row else None
-    usage = _usage_from(jsonio.loads(hold.evidence) if hold.evidence else None)
+    try:
+        usage = _usage_from(jsonio.loads(hold.evidence) if hold.evidence else None)
+    except (ValueError, TypeError, KeyError):
+        _log.error("hold %s: its evidence cannot be read, so it is void", hold.id)
+        usage = None
     if usage is None or attempt is None:
         return _Verdict(None, attempt, 0)
     price = Price.from_json(jsonio.loads(attempt.price))
@@ -147,6 +151,7 @@ def _reckon(cursor: Cursor, hold: _Due) -> _Verdict:
 
 
 def _usage_from(evidence: dict[str, Any] | None) -> Usage | None:
+    """The usage; None without a sign of an answer. Raises what unreadable evidence raises."""
     if not evidence or not evidence["answered"]:
         return None
     known = Usage(**evidence["usage"]) if evidence["usage"] else None
