@@ -229,6 +229,7 @@ def test_tools_count_once_for_all_once_for_each_and_a_quarter_more_than_their_by
         ("anthropic", "claude-sonnet-4-6", 5_000),
         ("openai", "gpt-5", 16_000),
         ("openai", "gpt-4o", 16_000),
+        ("openai_responses", "gpt-5", 16_000),
         ("openai", "gpt-4o-mini-2024-07-18", 50_000),
         ("openai-compatible", "gpt-4o", 50_000),
         ("gemini", "gemini-2.5-pro", 50_000),
@@ -281,7 +282,7 @@ def test_texts_that_are_no_chat_count_each_for_itself_and_tokens_as_they_are() -
     assert size.longest_tokens == 33 + as_json(rest) + 256 + 16
     assert size.bound("openai", "m", None) == size.text_tokens
     assert size.bound("openai", "m", 100) == 3 * 100  # a window for each
-    assert not size.cache_writes
+    assert (size.cache_writes, size.unbounded) == (False, None)
 
 
 @pytest.mark.parametrize(

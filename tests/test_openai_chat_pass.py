@@ -183,6 +183,11 @@ def test_the_usage_of_an_untouched_reply_is_found() -> None:
     [
         ({"prompt_tokens_details": {"cached_tokens": 6}}, Usage(input=4, cache_read=6, output=4)),
         ({"prompt_cache_hit_tokens": 6}, Usage(input=4, cache_read=6, output=4)),
+        ({"cached_tokens": 6}, Usage(input=4, cache_read=6, output=4)),
+        (
+            {"cached_tokens": 6, "prompt_tokens_details": {"cached_tokens": 6}},
+            Usage(input=4, cache_read=6, output=4),
+        ),
         (
             {"prompt_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 5}},
             Usage(input=3, cache_read=2, cache_write=5, output=4),

@@ -63,7 +63,9 @@ def write_usage(usage: Usage) -> JSONDict:
 def _read(value: JSONDict) -> Usage:
     prompt = _required(value, "prompt_tokens")
     prompt_details = _details(value, "prompt_tokens_details")
-    cached = _count(prompt_details, "cached_tokens") or _count(value, "prompt_cache_hit_tokens")
+    # DeepSeek and Moonshot have words of their own for it, or had.
+    in_words = (_count(value, name) for name in ("prompt_cache_hit_tokens", "cached_tokens"))
+    cached = _count(prompt_details, "cached_tokens") or max(in_words)
     written = _count(prompt_details, "cache_write_tokens")
     if cached + written > prompt:
         raise _AbsurdError
