@@ -356,6 +356,8 @@ def test_frames_tell_the_meter_what_they_hold() -> None:
     assert seen("7").error
     assert seen("{").error
     assert seen('{"error": {"message": "out"}}').error
+    failed = seen('{"error": "out", "usage": {"prompt_tokens": 3, "completion_tokens": 2}}')
+    assert (failed.error is None, failed.usage) == (False, Usage(input=3, output=2))
     assert seen('{"choices": 7}').text_bytes == 0
     assert seen('{"choices": [{"text": "é"}, {"text": "a"}, 7]}').text_bytes == 3
     end = seen('{"choices": [{"text": "", "finish_reason": "stop"}], "usage": {}}')

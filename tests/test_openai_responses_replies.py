@@ -161,8 +161,8 @@ def test_a_stream_that_breaks_off_or_fails_is_told_so_to_whoever_reads_it(
     [
         {},
         {"output": None},
-        response(status="failed", error={"code": "server_error", "message": "It broke"}),
-        response(status="cancelled"),
+        response(status="failed", error={"code": "x", "message": "It broke"}, usage=None),
+        response(status="cancelled", usage=None),
         {"error": {"message": "It broke"}},
         {"choices": [{"message": {"content": "Hi"}}]},
     ],
@@ -240,6 +240,20 @@ def test_an_error_in_mid_stream_is_an_event_that_sdks_raise_on_and_a_failed_resp
     assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
     assert failed["response"]["id"] == "resp_1"
     assert failed["sequence_number"] > first["sequence_number"]
+
+
+def test_a_response_that_failed_and_tells_what_it_cost_costs_that() -> None:
+    failed = response(status="failed", error={"message": "It broke"}, usage=USAGE)
+    for body in (failed, response(status="cancelled", usage=USAGE)):
+        reply = UPSTREAM.read_reply(body)
+        assert reply.usage == COUNTED
+        assert isinstance(reply.error, UpstreamError)
+    event = {"type": "response.failed", "response": failed}
+    *_, told, last = replayed(as_stream([*events_of(response(message("Hello")))[:-1], event]))
+    assert told == UsageReported(COUNTED)
+    assert isinstance(last, StreamFailed)
+    seen = FRONT.inspect(Frame(b"", json.dumps(event).encode()))
+    assert (seen.usage, seen.error is None) == (COUNTED, False)
 
 
 # What passes through

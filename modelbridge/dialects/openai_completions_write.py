@@ -100,7 +100,7 @@ def inspect(frame: Frame) -> Seen:
             )
         )
     if (error := find_error(chunk, frame.event)) is not None:
-        return Seen(error=error)
+        return Seen(error=error, usage=read_usage(usage_object(chunk)))
     choices = _choices(chunk)
     seen = Seen(finished=any(choice.get("finish_reason") for choice in choices))
     seen.text_bytes = sum(len(str(choice.get("text") or "").encode()) for choice in choices)

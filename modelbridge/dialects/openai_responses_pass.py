@@ -6,7 +6,7 @@ The event that ends a stream has the whole response in it, and in this the usage
 from modelbridge import jsonio
 from modelbridge.dialects.base import Seen
 from modelbridge.dialects.openai_responses_errors import event_frame
-from modelbridge.dialects.openai_responses_read import broken, failure_of
+from modelbridge.dialects.openai_responses_read import broken, failure_of, usage_in
 from modelbridge.dialects.openai_responses_usage import read_usage
 from modelbridge.jsonio import JSONDict
 from modelbridge.money import Usage
@@ -50,9 +50,9 @@ def inspect(frame: Frame) -> Seen:
         return Seen(error=broken("sent an event that is not a JSON object"))
     kind = event.get("type") or frame.event
     if error := failure_of(event, kind):
-        return Seen(error=error)
+        return Seen(error=error, usage=usage_in(event))
     if kind in _ENDS:
-        usage = read_usage(_response(event).get("usage"))
+        usage = usage_in(event)
         return Seen(usage=usage, final=usage is not None, finished=True, done=True)
     item = event.get("item")
     if kind == "response.output_item.added" and isinstance(item, dict):

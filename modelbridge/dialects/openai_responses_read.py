@@ -13,6 +13,7 @@ from modelbridge.dialects.openai_responses_reasoning import seal_of, texts_of
 from modelbridge.dialects.openai_responses_usage import read_usage
 from modelbridge.errors import UpstreamError
 from modelbridge.jsonio import JSONDict
+from modelbridge.money import Usage
 from modelbridge.wire.reply import (
     Finish,
     FinishReason,
@@ -35,11 +36,16 @@ _PAUSE = "\n\n"
 
 
 def read_reply(body: JSONDict) -> Reply:
-    """The canonical reply. Raises UpstreamError if the body is not one, or failed."""
+    """The canonical reply. One that failed has its `error` beside the usage, which is billed.
+
+    Raises UpstreamError if the body is not a reply, and tells no usage.
+    """
     error = failure_of(body)
     if error is None and not isinstance(body.get("output"), list):
         error = broken("sent a body that is not a response")
     if error is not None:
+        if usage := read_usage(body.get("usage")):
+            return Reply(error=error, usage=usage)
         raise error
     return fold(ResponseReader().read_whole(body))
 
@@ -60,6 +66,12 @@ def failure_of(body: JSONDict, event: str = "") -> UpstreamError | None:
     if body.get("status") in ("failed", "cancelled"):
         return find_error(body, "error")
     return find_error(body, event)
+
+
+def usage_in(event: JSONDict) -> Usage | None:
+    """The usage of the response that the event has in it, if it has."""
+    response = event.get("response")
+    return read_usage(response.get("usage")) if isinstance(response, dict) else None
 
 
 def broken(what: str) -> UpstreamError:
@@ -89,7 +101,10 @@ class ResponseReader:
             return self._fail(broken("sent an event that is not a JSON object"))
         kind = _string(event, "type") or frame.event
         error = failure_of(event, kind)
-        return self._fail(error) if error is not None else list(self._read(kind, event))
+        if error is None:
+            return list(self._read(kind, event))
+        usage = usage_in(event)
+        return [*([UsageReported(usage)] if usage else ()), *self._fail(error)]
 
     def end(self) -> Iterable[StreamEvent]:
         """StreamFailed if the response was never completed."""
