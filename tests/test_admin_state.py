@@ -11,15 +11,17 @@ import time_machine
 from dashboard_world import PASSWORD, Browser, World, hidden_fields, world_in
 from faulty import be_impatient, locked_by_another_process
 from people import wait_for
-from sqlalchemy import text
+from sqlalchemy import select, text
 
+from bench import seed_calls
 from modelbridge import clock
 from modelbridge.dashboard.docs.pages import TITLES
 from modelbridge.gateway import books
 from modelbridge.gateway.books import BooksClock
 from modelbridge.identity import preferences, users
 from modelbridge.ledger import postings
-from modelbridge.store.tables import BooksCheck, Feedback, User
+from modelbridge.money import format_amount
+from modelbridge.store.tables import BooksCheck, Feedback, Hold, Shortfall, User
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 
@@ -73,6 +75,21 @@ def test_the_books_are_checked_when_somebody_asks(world: World, browser: Browser
     assert "The books add up." in page
     assert "They add up" in page
     assert [row.ok for row in checks(world)] == [True]
+
+
+def test_shortfalls_of_any_size_are_added_up(world: World) -> None:
+    """An upstream may report 2^53 tokens as often as it likes: the state must still be shown."""
+    seed_calls.seed(world.bridge, 100)
+    browser = world.browser("ada@example.com")
+    press(browser, "/admin/books/check")
+    most = 2**63 - 1
+    with world.transaction() as session:
+        session.add_all(
+            Shortfall(id=f"s_{hold_id}", hold_id=hold_id, amount_nanos=most, created_at=clock.now())
+            for hold_id in session.scalars(select(Hold.id).limit(3)).all()
+        )
+    told = f"<dt>Shortfalls so far</dt><dd>3: AUD\N{NO-BREAK SPACE}{format_amount(3 * most)}</dd>"
+    assert told in browser.get("/admin").text
 
 
 def test_books_that_do_not_add_up_are_shown_with_what_is_wrong(

@@ -25,7 +25,7 @@ from modelbridge.errors import IdempotencyInFlight, Overloaded, UpstreamError
 from modelbridge.gateway import recovery
 from modelbridge.gateway.charge import Charge
 from modelbridge.ledger import sql
-from modelbridge.store.tables import Attempt, Call, Hold, Shortfall
+from modelbridge.store.tables import Attempt, Call, DailyUsage, Hold, Shortfall
 
 START = 10 * money.NANOS
 REPORTED = 3 * World.TOKEN
@@ -187,6 +187,8 @@ def test_a_number_of_tokens_beyond_all_measure_is_a_shortfall_and_no_more(world:
     assert world.account.held_nanos == 0
     (short,) = world.rows(Shortfall)
     assert short.amount_nanos == money.MAX_NANOS
+    (day,) = world.rows(DailyUsage)  # a sum of such days must not overflow
+    assert day.output_tokens == 2**40
     assert world.problems() == []
 
 

@@ -18,6 +18,7 @@ from modelbridge.store.tables import Call as CallRow
 
 _MINUTE = 60_000_000
 _QUARTER_HOUR = 900_000_000
+_MOST_TOKENS = 2**40  # of one call: what an upstream makes up must not overflow a day's sum
 _COUNTS = tuple((f"{name}_tokens", name) for name in USAGE_CLASSES)
 _calls = table(CallRow)
 _INSERT = Statement(insert(_calls).values({c.name: bindparam(c.name) for c in _calls.c}))
@@ -234,8 +235,8 @@ def count(
     amounts = {
         "more_calls": calls,
         "more_errors": errors,
-        "more_input": usage.total_input,
-        "more_output": usage.total_output,
+        "more_input": min(usage.total_input, _MOST_TOKENS),
+        "more_output": min(usage.total_output, _MOST_TOKENS),
         "more_cost": cost_nanos,
     }
     if not _ADD_TO_DAY.run(cursor, **where, **amounts):

@@ -15,6 +15,7 @@ from modelbridge.dashboard.admin.guard import pages
 from modelbridge.dashboard.audit import note
 from modelbridge.dashboard.services import bridge
 from modelbridge.gateway import books
+from modelbridge.money import NANOS
 from modelbridge.store.tables import Hold, Shortfall, Upstream
 
 
@@ -38,9 +39,7 @@ def index() -> ResponseReturnValue:
         upstreams = upstream_states(session)
         rate = fx.current(session)
         flagged = session.scalar(select(func.count()).where(Hold.flagged))
-        shortfalls = session.execute(
-            select(func.count(), func.coalesce(func.sum(Shortfall.amount_nanos), 0))
-        ).one()
+        shortfalls = _shortfalls(session)
     return render_template(
         "admin/state.html",
         checks=checks,
@@ -51,6 +50,15 @@ def index() -> ResponseReturnValue:
         shortfalls=shortfalls,
         hours=bridge().settings.books_check_hours,
     )
+
+
+def _shortfalls(session: Session) -> tuple[int, int]:
+    """How many there are, and their sum in nano-AUD, which 64 bits may not hold."""
+    amount = Shortfall.amount_nanos
+    count, whole, rest = session.execute(
+        select(func.count(), func.sum(amount // NANOS), func.sum(amount % NANOS))
+    ).one()
+    return count, (whole or 0) * NANOS + (rest or 0)
 
 
 @pages.post("/books/check", endpoint="books_check")
