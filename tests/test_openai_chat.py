@@ -231,6 +231,7 @@ def test_a_malformed_message_is_named_with_its_place(message: dict[str, Any], pl
     [
         ({"web_search_options": {}}, "web_search_options"),
         ({"background": True}, "background"),
+        ({"deferred": True}, "deferred"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"service_tier": "priority"}, "service_tier"),
         ({"modalities": ["text", "audio"]}, "modalities"),

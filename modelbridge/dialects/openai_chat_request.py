@@ -29,6 +29,7 @@ _UNBOUNDED = {
     "web_search_options": "searches are billed beside the tokens; offer a function tool instead",
     "search_parameters": "searches are billed beside the tokens; offer a function tool instead",
     "background": "a call is answered while you wait; leave it out",
+    "deferred": "a call is answered while you wait; leave it out",  # xAI's word for the same
     "audio": "answers in sound are not supported; ask for text",
     "prediction": "rejected prediction tokens are billed beside the output; leave it out",
     "plugins": "plugins are billed beside the tokens; leave it out",
