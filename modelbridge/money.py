@@ -12,7 +12,7 @@ from operator import attrgetter, mul
 
 NANOS = 1_000_000_000
 MAX_NANOS = 2**63 - 1
-_PER_MILLION = 1_000_000
+PER_MILLION = 1_000_000
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
@@ -105,8 +105,8 @@ def cost_nanos(usage: Usage, price: Price, aud_per_usd_nanos: int) -> int:
     """Cost in nano-AUD, rounded up once."""
     rates = price.rates_for(usage.total_input)
     token_part: int = sum(map(mul, _priced(usage), _priced(rates)))
-    nano_usd_millionths = token_part + price.per_call * _PER_MILLION
-    return -(-nano_usd_millionths * aud_per_usd_nanos // (_PER_MILLION * NANOS))
+    nano_usd_millionths = token_part + price.per_call * PER_MILLION
+    return -(-nano_usd_millionths * aud_per_usd_nanos // (PER_MILLION * NANOS))
 
 
 def dearest(price: Price, input_bound: int, *, cache_writes: bool, audio: bool = False) -> Price:
@@ -144,8 +144,8 @@ def affordable_output(
     rates = input_cost_price.rates
     if rates.output == 0:
         return MAX_NANOS
-    budget = nanos * _PER_MILLION * NANOS // aud_per_usd_nanos
-    budget -= input_bound * rates.input + input_cost_price.per_call * _PER_MILLION
+    budget = nanos * PER_MILLION * NANOS // aud_per_usd_nanos
+    budget -= input_bound * rates.input + input_cost_price.per_call * PER_MILLION
     return max(0, budget // (rates.output * choices))
 
 

@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hostile import HostileUpstream, reply
 from hypothesis import given
 from hypothesis import strategies as st
+from people import TestBridge
 
 from modelbridge.errors import (
     BridgeError,
@@ -17,6 +19,7 @@ from modelbridge.errors import (
 from modelbridge.gateway.admission import LEAST_TOKENS, OPEN_ENDED_TOKENS, Quote
 from modelbridge.ledger.holds import Funds, Purse
 from modelbridge.money import MAX_NANOS, NANOS, Price, Rates
+from modelbridge.store.tables import Shortfall
 
 TOKEN = 1_000  # nano-AUD, at USD 1 a million and AUD 1 the USD
 FLAT = Price(Rates(input=NANOS, output=NANOS))
@@ -206,3 +209,36 @@ def test_a_cap_is_always_paid_for_and_a_wait_is_never_in_vain(
     else:
         assert one.nanos(cap) <= unheld
         assert cap >= one.least
+
+
+# Thoughts that the maximum does not bound
+
+
+@pytest.mark.parametrize(
+    ("more", "thoughts"),
+    [
+        ({}, 131_072),
+        ({"thinking_budget": 1_000}, 1_000),
+        ({"thinking_budget": 10**9}, 131_072),
+        ({"thinking_budget": 0}, 131_072),
+        ({"thinking_budget": True}, 131_072),
+        ({"enable_thinking": True}, 131_072),
+        ({"enable_thinking": False}, 0),
+        ({"n": 3, "thinking_budget": 7}, 21),
+    ],
+)
+def test_where_the_maximum_bounds_the_answer_alone_thoughts_are_held_for_too(
+    bridge: TestBridge, upstream: HostileUpstream, more: dict[str, Any], thoughts: int
+) -> None:
+    bridge.upstream("qwen", upstream.base_url, "qwen")
+    bridge.model("qwen-test", "qwen")
+    key = bridge.person("dora").key()
+    held = []
+    for model in ("gpt-test", "qwen-test"):
+        upstream.will(reply(completion_tokens=40, obey_maximum=False))
+        assert key.chat(model, max_tokens=20, **more).status_code == 200
+        bridge.settle_down()
+        held.append(bridge.last_call().held_nanos or 0)
+    names = len("qwen-test") - len("gpt-test")
+    assert held[1] - held[0] == (names + 2 * thoughts) * 1_530
+    assert bridge.rows(Shortfall) == []

@@ -28,9 +28,10 @@ _KEYS = {
     "force",
     "cancel_stops_billing",
     "endpoints",
+    "thoughts_apart",
 }
 _REQUIRED = ("title", "dialect")
-_QUIRKS = ("rename", "force", "developer_role", "stream_usage", "paths")
+_QUIRKS = ("rename", "force", "developer_role", "stream_usage", "paths", "thoughts_apart")
 
 
 class ProvidersFileError(ValueError):
@@ -116,6 +117,8 @@ def _is_valid(key: str, value: object) -> bool:
         return isinstance(value, dict)
     if key == "cancel_stops_billing":
         return isinstance(value, bool)
+    if key == "thoughts_apart":
+        return type(value) is int and value > 0
     return value in (get_args(Auth) if key == "auth" else _STREAM_USAGE)
 
 

@@ -27,6 +27,7 @@ from modelbridge.ledger import holds, sql
 from modelbridge.ledger.holds import Funds
 from modelbridge.money import (
     MAX_NANOS,
+    PER_MILLION,
     Price,
     Usage,
     affordable_output,
@@ -239,9 +240,10 @@ def quote_for(
     size = kind.measure(request)
     asked = kind.asked_maximum(request)
     most = min(offer.max_output for offer in offers) if asked != 0 else 0
+    answers = kind.choices(request) if asked != 0 else 0
     return Quote(
         offers=offers,
-        flats=tuple(_flat(offer, size) for offer in offers),
+        flats=tuple(_flat(offer, size, answers * _apart(offer, request)) for offer in offers),
         fx_version=catalog.fx_version,
         aud_per_usd_nanos=catalog.aud_per_usd_nanos,
         choices=kind.choices(request),
@@ -253,13 +255,27 @@ def quote_for(
     )
 
 
-def _flat(offer: Offer, size: bounds.Size) -> tuple[int, Price]:
+def _apart(offer: Offer, request: Any) -> int:
+    """Most tokens of thought of an answer that its maximum does not bound."""
+    most = offer.target.quirks.thoughts_apart
+    if not most or request.get("enable_thinking") is False:
+        return 0
+    budget = request.get("thinking_budget")
+    return min(budget, most) if type(budget) is int and budget > 0 else most
+
+
+def _flat(offer: Offer, size: bounds.Size, thoughts: int) -> tuple[int, Price]:
+    """The input bound, and a flat price that no call can exceed; thoughts apart are a fee in it."""
     assert offer.price is not None  # noqa: S101  the caller took those with a price
     target = offer.target
     bound = size.bound(target.provider, target.model, offer.context_window)
     writes = size.cache_writes or target.dialect != "anthropic_messages"
     audio = size.unbounded is not None
-    return bound, dearest(offer.price, bound, cache_writes=writes, audio=audio)
+    flat = dearest(offer.price, bound, cache_writes=writes, audio=audio)
+    if thoughts:
+        fee = -(-thoughts * flat.rates.output // PER_MILLION)
+        flat = replace(flat, per_call=flat.per_call + fee)
+    return bound, flat
 
 
 def _room(offer: Offer, size: bounds.Size) -> int:

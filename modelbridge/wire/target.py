@@ -22,7 +22,8 @@ class Quirks:
     `force`: fields set whatever the client says. `developer_role`: the role that stands for
     `developer`. `stream_usage`: `include_usage` when it must be asked for, `always` when it comes
     by itself, `never` when the server refuses `stream_options`. `speaks`: dialects beside its own,
-    for clients that speak them, too.
+    for clients that speak them, too. `thoughts_apart`: the most tokens of thought that come beside
+    the maximum where that bounds the answer alone; 0: it bounds both.
     """
 
     rename: Mapping[str, str] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Quirks:
     stream_usage: Literal["include_usage", "always", "never"] = "include_usage"
     paths: Mapping[str, str] = field(default_factory=dict)
     speaks: tuple[str, ...] = ()
+    thoughts_apart: int = 0
 
 
 @dataclass(frozen=True, slots=True)
