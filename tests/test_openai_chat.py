@@ -232,6 +232,8 @@ def test_a_malformed_message_is_named_with_its_place(message: dict[str, Any], pl
         ({"web_search_options": {}}, "web_search_options"),
         ({"background": True}, "background"),
         ({"deferred": True}, "deferred"),
+        ({"chat_template": "{% for i in range(10**6) %}x{% endfor %}"}, "chat_template"),
+        ({"mm_processor_kwargs": {"max_pixels": 10**9}}, "mm_processor_kwargs"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"service_tier": "priority"}, "service_tier"),
         ({"modalities": ["text", "audio"]}, "modalities"),

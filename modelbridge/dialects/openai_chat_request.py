@@ -39,6 +39,8 @@ _UNBOUNDED = {
     "mcp_servers": "call the MCP server yourself and offer its functions as tools",
     "moderation": "moderation is not offered here; leave it out",
     "prompt_cache_options": "other ways of caching have other prices; leave it out",
+    "chat_template": "a template can say anything at any length; set it where the model is served",
+    "mm_processor_kwargs": "it says how many tokens a picture is; set it where the model is served",
     "enable_search": "searches are billed beside the tokens; offer a function tool instead",
     # Our own words for what came in another format: from a client they would evade the hold.
     "responses_fields": "it is no field of this format; leave it out",
