@@ -73,6 +73,22 @@ def test_a_hang_up_is_noticed_within_a_second_while_the_upstream_is_silent(
     assert bridge.last_call().finish == "client_left"
 
 
+def test_what_came_before_an_upstream_fell_silent_is_kept_should_the_bridge_die(
+    bridge: TestBridge, key: Key, upstream: HostileUpstream
+) -> None:
+    upstream.will(stream(10, prompt_tokens=100, gate_after=(6, "door")))
+    with key.stream() as answer:
+        lines = answer.iter_lines()
+        next(line for line in lines if b"w4" in line)
+        evidence = wait_for(lambda: bridge.rows(Hold)[0].evidence, 2 * streaming.EVIDENCE_SECONDS)
+        assert evidence["answered"]
+        assert evidence["output_bytes"] == len("w0 w1 w2 w3 w4 ")
+        upstream.open("door")
+        assert b"[DONE]" in list(lines)[-2]
+    bridge.settle_down()
+    assert bridge.last_call().usage_source == "reported"
+
+
 @pytest.mark.parametrize("code", [429, 400, 500])
 def test_a_client_that_leaves_while_a_refusal_is_read_pays_nothing_for_it(
     bridge: TestBridge, key: Key, upstream: HostileUpstream, code: int

@@ -14,7 +14,7 @@ from modelbridge.gateway.charge import Charge, finish_of
 from modelbridge.gateway.pump import Outlet
 from modelbridge.gateway.relay import Relay
 from modelbridge.gateway.sending import Sent
-from modelbridge.money import format_amount
+from modelbridge.money import Usage, format_amount
 from modelbridge.wire.sse import FrameReader, FrameTooLarge
 
 EVIDENCE_SECONDS = 2.0
@@ -37,6 +37,7 @@ class StreamBody:
         self._frames = FrameReader()
         self._moved_at = clock.monotonic()
         self._next_evidence = self._moved_at + EVIDENCE_SECONDS
+        self._kept: tuple[Usage | None, int] | None = None
         self._outlet: Outlet | None = None
         self._closed = False
         self.ended = False
@@ -89,6 +90,7 @@ class StreamBody:
 
     def idle(self, now: float) -> bytes:
         """A comment when it is time for one; at once if nobody is there, for the write tells."""
+        self._keep_evidence(now)
         if now - self._moved_at < self.keep_alive_seconds and not self._call.client_gone():
             return b""
         self._moved_at = now
@@ -147,7 +149,8 @@ class StreamBody:
                 meter.error = error
             self.ended = True
         self.ended = self.ended or bool(meter.done or meter.error)
-        self._keep_evidence()
+        self._moved_at = clock.monotonic()
+        self._keep_evidence(self._moved_at)
         return bytes(out)
 
     def _read_rest(self, out: bytearray) -> None:
@@ -192,9 +195,12 @@ class StreamBody:
         except BridgeError:
             _log.exception("call %s: the settlement has to wait", self._call.id)
 
-    def _keep_evidence(self) -> None:
-        now = self._moved_at = clock.monotonic()
-        if now >= self._next_evidence and not self.ended:
-            self._next_evidence = now + EVIDENCE_SECONDS
-            meter = self._relay.meter
-            self._charge.keep_evidence(meter.usage, meter.output_bytes)
+    def _keep_evidence(self, now: float) -> None:
+        """What is known is on the disk two seconds later, also of an upstream that fell silent."""
+        if now < self._next_evidence or self.ended:
+            return
+        self._next_evidence = now + EVIDENCE_SECONDS
+        known = self._relay.meter.usage, self._relay.meter.output_bytes
+        if known != self._kept:
+            self._kept = known
+            self._charge.keep_evidence(*known)
