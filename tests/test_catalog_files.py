@@ -64,6 +64,8 @@ cancel_stops_billing = true
         (ROW + 'drop = "user"', "acme: drop"),
         (ROW + "rename = { a = 1 }", "acme: rename"),
         (ROW + 'cancel_stops_billing = "yes"', "acme: cancel_stops_billing"),
+        (ROW + "thoughts_apart = true", "acme: thoughts_apart"),
+        (ROW + "thoughts_apart = 0", "acme: thoughts_apart"),
         (ROW + 'base_url = ""', "acme: base_url"),
         ('[acme]\ndialect = "openai_chat"', "acme: title is missing"),
         ('[acme]\ntitle = "Acme"', "acme: dialect is missing"),
