@@ -203,6 +203,7 @@ def test_failures_after_work_may_have_begun_may_be_on_the_bill() -> None:
     assert isinstance(error_of(504), UpstreamTimeout)
     assert error_of(409, "conflict_error", "x").refused
     assert error_of(408).may_have_billed
+    assert error_of(499).may_have_billed  # a proxy of theirs gave up on us, not the model
 
 
 @pytest.mark.parametrize(

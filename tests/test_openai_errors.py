@@ -107,7 +107,7 @@ def test_an_overloaded_upstream_did_nothing(status: int) -> None:
     assert error.retry_after == 3
 
 
-@pytest.mark.parametrize("status", [408, 500, 502, 504, 520])
+@pytest.mark.parametrize("status", [408, 499, 500, 502, 504, 520])
 def test_a_failed_upstream_may_have_billed(status: int) -> None:
     error = error_of(status, b"<html>Bad gateway</html>")
     assert (error.status, error.refused, error.may_have_billed) == (502, False, True)

@@ -346,7 +346,7 @@ def read_error(status: int, headers: dict[str, str], body: bytes, target: Target
         return UpstreamRejected(words, status=status, code=kind or None)
     if status == 504:
         return UpstreamTimeout(f"The upstream {name!r} timed out.", may_have_billed=True)
-    refused = 400 <= status < 500 and status != 408
+    refused = 400 <= status < 500 and status not in (408, 499)
     return UpstreamError(
         f"The upstream {name!r} failed (HTTP {status}).",
         refused=refused,

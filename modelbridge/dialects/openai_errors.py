@@ -108,7 +108,7 @@ def read_error(status: int, headers: dict[str, str], body: bytes, target: Target
             code=complaint.code,
             param=complaint.param,
         )
-    if 400 <= status < 500 and status != 408:
+    if 400 <= status < 500 and status not in (408, 499):
         return UpstreamError(
             f"The upstream {name!r} refused the request (HTTP {status}): "
             f"{complaint.message or 'it gave no reason'}",
