@@ -151,7 +151,7 @@ def litellm() -> Iterator[Target]:
         "general_settings": {"master_key": "sk-bench"},
     }
     (PLACE / "litellm.yaml").write_text(json.dumps(config))  # JSON is YAML
-    program = _installed("litellm", LITELLM) / "litellm"
+    program = installed("litellm", LITELLM) / "litellm"
     command = [str(program), "--config", "litellm.yaml", "--port", str(port), "--host", "127.0.0.1"]
     with running(command, "litellm", LITELLM_TELEMETRY="False", LITELLM_LOG="ERROR") as process:
         target = Target(
@@ -186,7 +186,7 @@ def mlflow() -> Iterator[Target]:
         for case, path in CASES.items()
     ]
     (PLACE / "mlflow.yaml").write_text(json.dumps({"endpoints": endpoints}))
-    program = _installed("mlflow", MLFLOW) / "mlflow"
+    program = installed("mlflow", MLFLOW) / "mlflow"
     command = [
         str(program),
         "gateway",
@@ -307,7 +307,7 @@ def _upstream_paths() -> dict[str, str]:
     return {case: f"{path}/v1/chat/completions" for case, path in CASES.items()}
 
 
-def _installed(name: str, wanted: str) -> Path:
+def installed(name: str, wanted: str) -> Path:
     """The programs of a virtual environment with that package, made if need be."""
     place = PLACE / name
     if not (place / "ready").exists():
