@@ -125,11 +125,12 @@ class Model:
             return None
         hold_id, body = earlier
         state = self.holds[hold_id].state
-        if state == "void":
+        if state == "void" and not self.holds[hold_id].flagged:
             return None
         if body != idempotency[1]:
             return Refused("idempotency_mismatch")
-        return Refused("idempotency_done" if state == "posted" else "idempotency_in_flight")
+        is_over = state in ("posted", "void")
+        return Refused("idempotency_done" if is_over else "idempotency_in_flight")
 
     def admit(
         self,

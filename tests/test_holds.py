@@ -483,6 +483,19 @@ def test_a_void_call_frees_its_idempotency_key_for_another_body(world: World) ->
         place(world, key, 10, 4, idempotency=("order-17", "sha-2"))
 
 
+def test_a_call_that_nobody_saw_end_keeps_its_idempotency_key_though_it_is_void(
+    world: World,
+) -> None:
+    key = world.key()
+    place(world, key, 10, 1, idempotency=ONCE)
+    world.database.submit(partial(holds.forget_outcome, hold_id="hold_1", evidence={}))
+    world.database.submit(partial(holds.void, hold_id="hold_1", flag=True))
+    with pytest.raises(IdempotencyDone, match=r"lost on the way: receipt req_1, cost AUD 0\. "):
+        place(world, key, 10, 2, idempotency=ONCE)
+    with pytest.raises(IdempotencyMismatch):
+        place(world, key, 10, 2, idempotency=("order-17", "sha-2"))
+
+
 def test_calls_without_an_idempotency_key_remember_none(world: World) -> None:
     key = world.key()
     place(world, key, 10, 1)

@@ -320,8 +320,8 @@ def _refuse_repetition(cursor: Cursor, key_id: str, name: str, body_sha256: str)
     row = sql.EARLIER_CALL.row(cursor, key_id=key_id, name=name)
     if row is None:
         return
-    earlier_sha256, _, state, call_id, charged = row
-    if state == "void":
+    earlier_sha256, _, state, call_id, charged, flagged = row
+    if state == "void" and not flagged:
         return
     if earlier_sha256 != body_sha256:
         raise IdempotencyMismatch(
@@ -331,6 +331,11 @@ def _refuse_repetition(cursor: Cursor, key_id: str, name: str, body_sha256: str)
         raise IdempotencyDone(
             f"The call with this Idempotency-Key is done: receipt {call_id}, "
             f"cost AUD {format_amount(charged)}. Replies are not stored."
+        )
+    if state == "void":
+        raise IdempotencyDone(
+            f"The call with this Idempotency-Key was lost on the way: receipt {call_id}, cost "
+            "AUD 0. The provider may have answered it all the same. Use a new key to make it again."
         )
     raise IdempotencyInFlight(
         f"The call with this Idempotency-Key ({call_id}) is not resolved yet."

@@ -330,6 +330,7 @@ EARLIER_CALL = Statement(
         _holds.c.state,
         _holds.c.call_id,
         _holds.c.charged_nanos,
+        _holds.c.flagged,
     )
     .join(_holds, _holds.c.id == _idempotency.c.hold_id)
     .where(_idempotency.c.key_id == bindparam("key_id"), _idempotency.c.value == bindparam("name"))
