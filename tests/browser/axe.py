@@ -41,7 +41,9 @@ def examine_width(page: Page, name: str) -> None:
 
 
 def look(page: Page, name: str, *, whole: bool = True) -> None:
-    """Takes the page's pictures and has axe examine it."""
+    """Takes the page's pictures and has axe examine it; not those of a page that failed."""
+    failed = page.locator(".error-status").count()
+    assert not failed or name.startswith("error-"), f"{name} is an error page"
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     for theme, width in looks(page):
         file = SCREENSHOTS / f"{name}-{theme}-{width}.png"
