@@ -32,6 +32,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(ago)
     app.add_template_filter(moment)
     app.add_template_filter(stamp)
+    app.add_template_filter(foldable)
     app.add_template_global(base_url)
     app.add_template_global(navigation)
 
@@ -82,6 +83,11 @@ def ago(at: datetime) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         _machine_readable(at), moment(at), distance(at, clock.now())
     )
+
+
+def foldable(name: str) -> Markup:
+    """A name that breaks before its @, if it has one, where it is too long for the line."""
+    return Markup("<wbr>@").join(name.split("@"))
 
 
 def distance(at: datetime, now: datetime) -> str:

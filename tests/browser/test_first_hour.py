@@ -173,8 +173,10 @@ def test_the_theme_follows_the_system_until_the_switch_says_otherwise(
     page.emulate_media(color_scheme="dark")
     page.goto(f"{served.url}/login")
     expect(root).to_have_attribute("data-bs-theme", "dark")
+    expect(root).to_have_css("color-scheme", "dark")
     switch.click()
     expect(root).to_have_attribute("data-bs-theme", "light")
+    expect(root).to_have_css("color-scheme", "light")  # or the calendar's icon is white on white
     page.reload()
     expect(root).to_have_attribute("data-bs-theme", "light")
     switch.click()

@@ -7,7 +7,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from bench import seed_calls
-from browser.axe import fits, look
+from browser.axe import SCREENSHOTS, fits, look
 from browser.conftest import Served, ServedWorld
 from browser.test_first_hour import create_key, set_up
 from modelbridge.ledger.audit import check_books
@@ -64,10 +64,12 @@ def test_the_bills_of_somebody_who_spends(page: Page, busy: ServedWorld) -> None
     fits(page, "Balance transactions")
     page.get_by_role("navigation", name="Statements").get_by_role("link").nth(1).click()
     look(page, "statement")
-    page.emulate_media(media="print")
+    page.emulate_media(media="print", color_scheme="dark")
+    page.screenshot(path=SCREENSHOTS / "statement-on-paper.png", full_page=True)
+    expect(page.locator("body")).to_have_css("color", "rgb(0, 0, 0)")  # paper is white
     expect(page.get_by_role("link", name="CSV")).not_to_be_visible()
     expect(page.get_by_role("heading", name=re.compile("^Statement, "))).to_be_visible()
-    page.emulate_media(media="screen")
+    page.emulate_media(media="screen", color_scheme="light")
     page.go_back()
     page.get_by_role("region", name="Balance transactions").get_by_role("link").first.click()
     expect(page.get_by_text("Charged", exact=True)).to_be_visible()
