@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from zxcvbn import matching
 
 from modelbridge import clock
-from modelbridge.dashboard.filters import distance
+from modelbridge.dashboard.filters import distance, foldable
 from modelbridge.dashboard.throttle import LoginThrottle, Throttle
 from modelbridge.errors import Overloaded
 from modelbridge.identity import keys, passwords, users
@@ -453,3 +453,9 @@ def test_moments_are_told_in_the_largest_unit_that_fits() -> None:
         timedelta(days=800): "in 2 years",
     }
     assert {gap: distance(now + gap, now) for gap in told} == told
+
+
+def test_an_address_may_break_before_its_at_and_nothing_in_it_is_markup() -> None:
+    assert foldable("ada@example.com") == "ada<wbr>@example.com"
+    assert foldable("<b>@<i>") == "&lt;b&gt;<wbr>@&lt;i&gt;"
+    assert foldable("Search") == "Search"
