@@ -199,7 +199,7 @@ def statements(bridge: TestBridge, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     seen: list[str] = []
 
     def note(statement: str) -> None:
-        if threading.current_thread().name.startswith("waitress"):
+        if threading.current_thread().name.startswith("worker-"):
             seen.append(statement)
 
     connect = database._connect
