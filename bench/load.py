@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,21 @@ def measure(target: Target, load: str, *, translated: bool = False) -> dict[str,
     found["cpu_ms"] = (after[0] - before[0]) * 1000 / max(units, 1)
     found["rss_mb"] = after[1] / 2**20
     return found
+
+
+def wait_for_rest(target: Target, seconds: float = 600) -> None:
+    """Until its processes have used less than a twentieth of a core for two seconds.
+
+    Raises TimeoutError.
+    """
+    assert target.process is not None
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        before, _ = _used(target.process.pid)
+        time.sleep(2)
+        if _used(target.process.pid)[0] - before < 0.1:
+            return
+    raise TimeoutError(f"{target.name} does not come to rest")
 
 
 def _calls(target: Target, case: str, connections: int) -> dict[str, Any]:

@@ -24,11 +24,11 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
 import peers  # noqa: E402
-from load import CALLS, STREAMS, measure  # noqa: E402
+from load import CALLS, STREAMS, measure, wait_for_rest  # noqa: E402
 from peers import PLACE, ROOT, Target  # noqa: E402
 
 Figures = dict[tuple[str, str], list[dict[str, Any]]]
-OURS, FULL, TRANSLATED = "ModelBridge", "ModelBridge, full", "ModelBridge, translated"
+OURS, FULL, TRANSLATED = "ModelBridge", "ModelBridge (full)", "ModelBridge, translated"
 SLOW_PEERS = {"LiteLLM", "MLflow"}  # more streams than 200 only time out there
 
 
@@ -71,11 +71,14 @@ def _start(stack: ExitStack, place: Path, *, quick: bool, only: str | None) -> l
     }
     if quick:
         del starts[FULL]
-    return [
+    targets = [
         stack.enter_context(start())
         for name, start in starts.items()
         if names is None or name in names
     ]
+    for target in targets:  # a first backup, a first check of the books: no figure pays for it
+        wait_for_rest(target)
+    return targets
 
 
 def _full_house() -> Path:
