@@ -76,7 +76,7 @@ def _start(stack: ExitStack, place: Path, *, quick: bool, only: str | None) -> l
         for name, start in starts.items()
         if names is None or name in names
     ]
-    for target in targets:  # a first backup, a first check of the books: no figure pays for it
+    for target in targets:  # a first backup, for one: no figure pays for it
         wait_for_rest(target)
     return targets
 
