@@ -240,7 +240,7 @@ def modelbridge(name: str, data_dir: Path, port: int) -> Iterator[Target]:
         "FLASK_APP": str(ROOT / "app.py"),
         "PYTHONPATH": str(ROOT),
         "BENCH_CREDENTIAL": "none",
-        "MODELBRIDGE_BOOKS_CHECK_HOURS": "0",  # the one of a million keys would fall into some rounds
+        "MODELBRIDGE_BOOKS_CHECK_HOURS": "0",  # it would fall into some rounds
     }
 
     def do(*words: str) -> str:
