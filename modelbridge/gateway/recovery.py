@@ -21,7 +21,7 @@ from modelbridge.gateway.services import Gateway
 from modelbridge.ledger import holds
 from modelbridge.money import Price, Usage, cost_nanos
 from modelbridge.store.statements import Cursor, Statement
-from modelbridge.store.tables import Account, Attempt, FxVersion, Hold, PriceVersion, table
+from modelbridge.store.tables import Account, Attempt, FxVersion, Hold, PriceVersion, is_open, table
 
 SWEEP_SECONDS = 1.0
 MOST_AT_ONCE = 500
@@ -66,6 +66,7 @@ _DUE = Statement(  # since later than now: the clock was set back, so it is long
     .join(_accounts, _accounts.c.id == _holds.c.account_id)
     .join(_rates, _rates.c.version == _holds.c.fx_version)
     .where(
+        is_open(_holds.c.state),
         _holds.c.state == "unknown",
         or_(
             _holds.c.unknown_since <= bindparam("until"), _holds.c.unknown_since > bindparam("now")
@@ -81,7 +82,7 @@ _NEWEST_ATTEMPT = Statement(
         _prices.c.price,
     )
     .join(_prices, _prices.c.id == _attempts.c.price_version)
-    .where(_attempts.c.hold_id == bindparam("hold_id"))
+    .where(_attempts.c.call_id == bindparam("call_id"))
     .order_by(_attempts.c.number.desc())
     .limit(1)
 )
@@ -137,7 +138,7 @@ class _Verdict:
 
 
 def _reckon(cursor: Cursor, hold: _Due) -> _Verdict:
-    row = _NEWEST_ATTEMPT.row(cursor, hold_id=hold.id)
+    row = _NEWEST_ATTEMPT.row(cursor, call_id=hold.call_id)
     attempt = _Try(*row) if row else None
     try:
         usage = _usage_from(jsonio.loads(hold.evidence) if hold.evidence else None)

@@ -13,12 +13,12 @@ from modelbridge import clock
 from modelbridge.ledger.windows import WINDOWS, window_start
 from modelbridge.money import MAX_NANOS
 from modelbridge.store.tables import (
-    OPEN_STATES,
     Account,
     ApiKey,
     BalanceTransaction,
     Hold,
     Spending,
+    is_open,
 )
 
 
@@ -133,7 +133,7 @@ def _reseat(
     """
     present = seats.start_of(clock.now())
     held: dict[int, int] = defaultdict(int)
-    for hold in session.scalars(select(Hold).where(holds_of, Hold.state.in_(OPEN_STATES))):
+    for hold in session.scalars(select(Hold).where(holds_of, is_open(Hold.state))):
         setattr(hold, seats.column, seats.start_of(hold.admitted_at))
         held[seats.start_of(hold.admitted_at)] += hold.amount_nanos
     since = clock.from_micros(min([present, *held]))

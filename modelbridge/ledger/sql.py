@@ -18,6 +18,7 @@ from modelbridge.store.tables import (
     Spending,
     Team,
     User,
+    is_open,
     table,
 )
 
@@ -246,7 +247,9 @@ KEEP_EVIDENCE = Statement(
 )
 FORGET_DEAD = Statement(
     update(_holds)
-    .where(_holds.c.state == "held", _holds.c.owner != bindparam("boot_id"))
+    .where(
+        is_open(_holds.c.state), _holds.c.state == "held", _holds.c.owner != bindparam("boot_id")
+    )
     .values(state="unknown", unknown_since=bindparam("now"), flagged=True)
 )
 

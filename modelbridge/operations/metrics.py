@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from modelbridge.gateway import books
 from modelbridge.gateway.services import Gateway
-from modelbridge.store.tables import OPEN_STATES, Hold
+from modelbridge.store.tables import OPEN_STATES, Hold, is_open
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -42,9 +42,7 @@ class _Present(Collector):
         with gateway.database.reading() as session:
             counted = dict(
                 session.execute(
-                    select(Hold.state, func.count())
-                    .where(Hold.state.in_(OPEN_STATES))
-                    .group_by(Hold.state)
+                    select(Hold.state, func.count()).where(is_open(Hold.state)).group_by(Hold.state)
                 ).all()
             )
             last = books.latest(session)

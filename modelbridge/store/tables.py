@@ -1,6 +1,6 @@
 """Every table, in one place to import from. The files of `store/schema` say what is in them."""
 
-from modelbridge.store.schema.base import OPEN_STATES, Base, table
+from modelbridge.store.schema.base import OPEN_STATES, Base, is_open, table
 from modelbridge.store.schema.journal import (
     Attempt,
     Call,
@@ -73,5 +73,6 @@ __all__ = [
     "Team",
     "Upstream",
     "User",
+    "is_open",
     "table",
 ]

@@ -3,7 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, MetaData, Table
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    MetaData,
+    SQLColumnExpression,
+    Table,
+    literal_column,
+)
 from sqlalchemy.orm import DeclarativeBase
 
 from modelbridge.store.columns import Json, Moment
@@ -24,6 +31,15 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {datetime: Moment, int: BigInteger, list[str]: Json, dict[str, Any]: Json}
+
+
+def is_open(state: SQLColumnExpression[str]) -> ColumnElement[bool]:
+    """Whether a hold's state is an open one, in the words of the index of open holds.
+
+    SQLite takes such an index only for a condition that says, without parameters, what the index
+    says; or else it reads every hold there ever was.
+    """
+    return state.in_([literal_column(f"'{name}'") for name in OPEN_STATES])
 
 
 def table(entity: type[Base]) -> Table:
