@@ -1,6 +1,7 @@
 """The workers: whoever was idle last is asked first, and nobody is forgotten."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -94,3 +95,76 @@ def test_who_does_not_end_in_time_is_left_alone(caplog: pytest.LogCaptureFixture
     workers.shutdown(timeout=0.1)
     assert "1 workers are still busy" in caplog.text
     door.set()
+
+
+def test_no_thread_begins_before_it_is_needed_and_never_more_than_are_allowed() -> None:
+    workers, door = Workers(2), threading.Event()
+    assert not workers._threads
+    errands = [Errand(door.wait) for _ in range(3)]
+    workers.add_task(errands[0])
+    wait_for(lambda: len(workers._threads) == 1)
+    workers.add_task(errands[1])
+    workers.add_task(errands[2])
+    wait_for(lambda: len(workers._threads) == 2)
+    assert workers.active_count == 2
+    door.set()
+    wait_for(lambda: all(errand.done_by for errand in errands))
+    workers.shutdown(timeout=5)
+
+
+def test_a_thread_that_nobody_needs_ends_and_another_begins_when_somebody_does() -> None:
+    workers = Workers(2, idle_seconds=0.05)
+    first = done(workers, Errand())
+    wait_for(lambda: not workers._threads)
+    first.join(5)
+    assert not first.is_alive()
+    assert done(workers, Errand()) is not first
+    workers.shutdown(timeout=5)
+
+
+def test_a_crowd_that_comes_at_once_is_served_all_at_once() -> None:
+    workers, door = Workers(40), threading.Event()
+    all_there = threading.Barrier(41)
+    errands = [Errand(lambda: (all_there.wait(10), door.wait())) for _ in range(40)]
+    for errand in errands:
+        workers.add_task(errand)
+    all_there.wait(10)
+    assert workers.active_count == 40
+    door.set()
+    wait_for(lambda: workers.active_count == 0)
+    assert len({errand.done_by for errand in errands}) == 40
+    workers.shutdown(timeout=5)
+
+
+def test_nobody_is_forgotten_while_threads_end_and_begin() -> None:
+    workers = Workers(3, idle_seconds=0.001)
+    errands = [Errand() for _ in range(400)]
+    for number, errand in enumerate(errands):
+        workers.add_task(errand)
+        if number % 2:
+            time.sleep(0.001)
+    wait_for(lambda: all(errand.done_by for errand in errands))
+    wait_for(lambda: not workers._threads)
+    assert workers.active_count == 0
+    workers.shutdown(timeout=5)
+
+
+def test_who_comes_when_the_system_has_no_more_threads_waits_for_one_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers, door = Workers(3), threading.Event()
+    first, second = Errand(door.wait), Errand()
+    workers.add_task(first)
+    wait_for(lambda: len(workers._threads) == 1 and not workers._waiting)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _no_more)
+        workers.add_task(second)
+    assert "only 1 of 3 workers can be started" in caplog.text
+    door.set()
+    wait_for(lambda: second.done_by)
+    assert second.done_by is first.done_by
+    workers.shutdown(timeout=5)
+
+
+def _no_more(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
