@@ -3,6 +3,11 @@
 import logging
 import sys
 
+from modelbridge import heap
+
+if __name__ == "__main__":
+    heap.begin_anew()  # before anything large is imported: that would be for nothing
+
 import click
 from flask import Flask
 
