@@ -1,16 +1,13 @@
 """What keeps the process small: the C library is told, and what nobody needs is not imported."""
 
-import json
 import os
 import subprocess
 import sys
 
-import genai_prices.data
 import pytest
 from people import ROOT
 
 from modelbridge import heap
-from modelbridge.catalog import lean
 
 WORDS = "from modelbridge import heap; heap.begin_anew(); "
 TOLD = "import os, sys; print(os.environ.get('GLIBC_TUNABLES'), sys._xoptions, sys.argv[1:])"
@@ -55,37 +52,3 @@ def test_it_does_not_begin_again_where_that_is_not_allowed() -> None:
 def test_the_command_line_does_not_begin_again() -> None:
     words = "import os; os.execve = None; import app; print('made')"
     assert python(words) == "made"
-
-
-# The price package
-
-PRICES = """
-import json, sys
-from datetime import datetime
-from modelbridge.catalog import prices
-at = datetime.fromisoformat("2026-01-15T12:00:00+00:00")
-found = {
-    provider: {name: prices.package_price(provider, name, at).to_json()
-               for name in prices.package_names(provider, at)}
-    for provider in prices.load_package()
-}
-unwanted = sorted({"pydantic", "httpx2"} & set(sys.modules))
-print(json.dumps([unwanted, found]))
-"""
-
-
-def test_the_price_package_is_read_without_what_only_its_updates_need() -> None:
-    unwanted, lean_prices = json.loads(python(PRICES))
-    assert unwanted == []
-    unwanted, full_prices = json.loads(python("import pydantic, httpx2\n" + PRICES))
-    assert unwanted == ["httpx2", "pydantic"]
-    assert lean_prices == full_prices
-    assert lean_prices.keys() == {provider.id for provider in genai_prices.data.providers}
-    assert sum(map(len, lean_prices.values())) > 500
-
-
-def test_a_module_that_is_there_is_not_stood_in_for() -> None:
-    with lean.without("json", "no_such_module"):
-        assert sys.modules["json"] is json
-        assert sys.modules["no_such_module"].Anything[int]
-    assert "no_such_module" not in sys.modules

@@ -24,14 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from modelbridge import money
-from modelbridge.catalog import lean
 from modelbridge.catalog.limits import MODELS
 from modelbridge.money import NANOS, Price, Rates
 
 _PACKAGE = "genai_prices.data"
-# The package updates and checks itself with these, on request. Here its data is read as it is:
-# without them that takes a third of the memory, and half the time (docs/decisions/0011-memory.md).
-_FOR_UPDATES = "pydantic", "httpx2"
 OPERATOR = "operator"
 OVERRIDES = ("input", "output", "cache_read", "cache_write")
 _MAX_USD_PER_MTOK = 1_000_000
@@ -105,9 +101,7 @@ def package_since() -> datetime:
 @cache
 def load_package() -> Mapping[str, Sequence[Any]]:
     """The package's models by its provider ids. Worth calling early, beside the start."""
-    with lean.without(*_FOR_UPDATES):
-        package = import_module(_PACKAGE)
-    return {provider.id: provider.models for provider in package.providers}
+    return {provider.id: provider.models for provider in import_module(_PACKAGE).providers}
 
 
 @cache
