@@ -13,7 +13,7 @@ from typing import Protocol
 
 from modelbridge import clock
 
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 900.0
 _log = logging.getLogger("modelbridge")
 
 
