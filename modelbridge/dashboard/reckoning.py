@@ -10,8 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelbridge.ledger import history
-from modelbridge.ledger.audit import usage_of
-from modelbridge.money import NANOS, PRICED_CLASSES, Price, cost_nanos
+from modelbridge.money import NANOS, PRICED_CLASSES, USAGE_CLASSES, Price, Usage, cost_nanos
 from modelbridge.store.tables import (
     ApiKey,
     Attempt,
@@ -109,7 +108,7 @@ def receipt_of(session: Session, call: Call) -> Receipt:
 
 def reckon(call: Call, version: PriceVersion, rate: FxVersion) -> Reckoning:
     """The way from the call's tokens to its cost at that price and rate."""
-    price, usage = Price.from_json(version.price), usage_of(call)
+    price, usage = Price.from_json(version.price), _usage_of(call)
     rates = price.rates_for(usage.total_input)
     lines = [
         Line(
@@ -132,6 +131,10 @@ def reckon(call: Call, version: PriceVersion, rate: FxVersion) -> Reckoning:
         cost_nanos=cost_nanos(usage, price, rate.aud_per_usd_nanos),
         tier_start=max(starts, default=None),
     )
+
+
+def _usage_of(call: Call) -> Usage:
+    return Usage(**{name: getattr(call, f"{name}_tokens") for name in USAGE_CLASSES})
 
 
 def exact(number: int, places: int) -> str:

@@ -6,23 +6,18 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from modelbridge import clock
-from modelbridge.ledger.windows import window_end
-from modelbridge.money import MAX_NANOS, USAGE_CLASSES, Price, Usage, cost_nanos, format_amount
+from modelbridge.ledger import audit_receipts as receipts
+from modelbridge.ledger import audit_windows as windows
 from modelbridge.store.tables import (
     OPEN_STATES,
     Account,
-    ApiKey,
     Attempt,
     BalanceTransaction,
     Base,
     Call,
     DailyUsage,
-    FxVersion,
     Hold,
-    PriceVersion,
     Shortfall,
-    Spending,
 )
 
 MOST_PROBLEMS = 100
@@ -49,16 +44,16 @@ def check_books(session: Session) -> BooksReport:
         _running_balances,
         _kinds,
         _held,
-        _spending_of_keys,
-        _spending_of_accounts,
-        _windows_missing,
+        windows.spending_of_keys,
+        windows.spending_of_accounts,
+        windows.missing,
         _postings_and_holds,
         _postings_elsewhere,
         _postings_twice,
         _attempts,
-        _receipts,
-        _receipts_missing,
-        _costs_without_charge,
+        receipts.wrong,
+        receipts.missing,
+        receipts.without_charge,
         _daily_usage,
         _refunds,
     ):
@@ -126,92 +121,23 @@ def _kinds(session: Session) -> Iterator[str]:
 
 
 def _held(session: Session) -> Iterator[str]:
-    open_holds = (
-        select(func.coalesce(func.sum(Hold.amount_nanos), 0))
-        .where(Hold.account_id == Account.id, Hold.state.in_(OPEN_STATES))
-        .scalar_subquery()
+    holds = (
+        select(Hold.account_id, func.sum(Hold.amount_nanos).label("sum"))
+        .where(Hold.state.in_(OPEN_STATES))
+        .group_by(Hold.account_id)
+        .subquery()
     )
-    for account_id, held, total in session.execute(
-        select(Account.id, Account.held_nanos, open_holds).where(Account.held_nanos != open_holds)
+    total = func.coalesce(holds.c.sum, 0)
+    for account_id, held, open_holds in session.execute(
+        select(Account.id, Account.held_nanos, total)
+        .join(holds, holds.c.account_id == Account.id, isouter=True)
+        .where(Account.held_nanos != total)
     ):
-        yield f"{account_id}: held {held} is not the sum of its open holds {total}"
+        yield f"{account_id}: held {held} is not the sum of its open holds {open_holds}"
     for account_id in session.scalars(
         select(Account.id).where(Account.balance_nanos - Account.held_nanos < 0)
     ):
         yield f"{account_id}: more is held than there is"
-
-
-def _spending_of_keys(session: Session) -> Iterator[str]:
-    rows = session.execute(
-        select(Spending, ApiKey.limit_window, Account.time_zone)
-        .join(ApiKey, ApiKey.id == Spending.subject_id)
-        .join(Account, Account.id == ApiKey.account_id)
-    )
-    for row, window, time_zone in rows.yield_per(500):
-        yield from _check_window(
-            session,
-            row,
-            (window, time_zone),
-            BalanceTransaction.key_id == row.subject_id,
-            and_(Hold.key_id == row.subject_id, Hold.key_window_start == row.window_start),
-        )
-
-
-def _spending_of_accounts(session: Session) -> Iterator[str]:
-    rows = session.execute(
-        select(Spending, Account.limit_window, Account.time_zone).join(
-            Account, Account.id == Spending.subject_id
-        )
-    )
-    for row, window, time_zone in rows.yield_per(500):
-        yield from _check_window(
-            session,
-            row,
-            (window, time_zone),
-            BalanceTransaction.account_id == row.subject_id,
-            and_(Hold.account_id == row.subject_id, Hold.account_window_start == row.window_start),
-        )
-
-
-def _check_window(
-    session: Session,
-    row: Spending,
-    cut: tuple[str, str],
-    usage_of: ColumnElement[bool],
-    holds_of: ColumnElement[bool],
-) -> Iterator[str]:
-    usage = select(func.coalesce(func.sum(-BalanceTransaction.amount_nanos), 0)).where(
-        usage_of, BalanceTransaction.kind == "usage"
-    )
-    if row.window_start:
-        start = clock.from_micros(row.window_start)
-        end = window_end(*cut, start)
-        usage = usage.where(
-            BalanceTransaction.admitted_at >= start, BalanceTransaction.admitted_at < end
-        )
-    spent = session.scalar(usage)
-    if spent != row.spent_nanos:
-        yield f"{row.subject_id}: spent {row.spent_nanos} is not the sum of its usage {spent}"
-    held = session.scalar(
-        select(func.coalesce(func.sum(Hold.amount_nanos), 0)).where(
-            holds_of, Hold.state.in_(OPEN_STATES)
-        )
-    )
-    if held != row.held_nanos:
-        yield f"{row.subject_id}: held {row.held_nanos} is not the sum of its open holds {held}"
-
-
-def _windows_missing(session: Session) -> Iterator[str]:
-    """An open hold counts in the windows of its admission."""
-    for subject, start in (
-        (Hold.key_id, Hold.key_window_start),
-        (Hold.account_id, Hold.account_window_start),
-    ):
-        window = exists().where(Spending.subject_id == subject, Spending.window_start == start)
-        for hold_id, name in session.execute(
-            select(Hold.id, subject).where(Hold.state.in_(OPEN_STATES), ~window)
-        ):
-            yield f"{name}: has no row for the window of {hold_id}"
 
 
 def _postings_and_holds(session: Session) -> Iterator[str]:
@@ -279,60 +205,6 @@ def _attempts(session: Session) -> Iterator[str]:
         )
     ):
         yield f"{hold_id}: held without an attempt"
-
-
-def _receipts(session: Session) -> Iterator[str]:
-    """Every receipt, reckoned again from its usage, price and exchange rate, gives its cost."""
-    prices = {
-        version: Price.from_json(price)
-        for version, price in session.execute(select(PriceVersion.id, PriceVersion.price))
-    }
-    rates = {row.version: row.aud_per_usd_nanos for row in session.scalars(select(FxVersion))}
-    calls = session.execute(
-        select(Call, Hold, Shortfall.amount_nanos)
-        .join(Hold, Hold.id == Call.hold_id)
-        .join(Shortfall, Shortfall.hold_id == Hold.id, isouter=True)
-        .where(Hold.state == "posted")
-        .execution_options(yield_per=500)
-    )
-    for call, hold, shortfall in calls:
-        if call.price_version is None or call.fx_version != hold.fx_version:
-            yield f"{call.id}: its receipt names no price, or its exchange rate is not its hold's"
-            continue
-        cost = cost_nanos(usage_of(call), prices[call.price_version], rates[hold.fx_version])
-        charge = min(cost, hold.amount_nanos)
-        if not call.cost_nanos == hold.charged_nanos == charge:
-            yield (
-                f"{call.id}: its receipt says AUD {format_amount(call.cost_nanos or 0)}, "
-                f"reckoned again it is AUD {format_amount(charge)}"
-            )
-        if (shortfall or 0) != min(cost - charge, MAX_NANOS):
-            yield (
-                f"{call.id}: its shortfall is AUD {format_amount(shortfall or 0)}, "
-                f"reckoned again it is AUD {format_amount(cost - charge)}"
-            )
-
-
-def usage_of(call: Call) -> Usage:
-    """The token counts of a receipt."""
-    return Usage(**{name: getattr(call, f"{name}_tokens") for name in USAGE_CLASSES})
-
-
-def _receipts_missing(session: Session) -> Iterator[str]:
-    for hold_id in session.scalars(
-        select(Hold.id).where(Hold.state == "posted", ~exists().where(Call.hold_id == Hold.id))
-    ):
-        yield f"{hold_id}: charged without a receipt"
-
-
-def _costs_without_charge(session: Session) -> Iterator[str]:
-    rows = (
-        select(Call.id, Call.cost_nanos)
-        .join(Hold, Hold.id == Call.hold_id, isouter=True)
-        .where(Call.cost_nanos > 0, Hold.state.is_distinct_from("posted"))
-    )
-    for call_id, cost in session.execute(rows):
-        yield f"{call_id}: costs AUD {format_amount(cost or 0)}, but nothing was charged"
 
 
 def _daily_usage(session: Session) -> Iterator[str]:

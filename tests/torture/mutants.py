@@ -37,6 +37,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "ledger.holds": LEDGER,
     "ledger.sql": LEDGER,
     "ledger.audit": ("test_books.py",),
+    "ledger.audit_receipts": ("test_books.py",),
+    "ledger.audit_windows": ("test_books.py",),
 }
 
 
