@@ -17,6 +17,7 @@ from modelbridge.catalog.routes import CatalogCache
 from modelbridge.config import Settings
 from modelbridge.dashboard.errors import is_api_path, render_error
 from modelbridge.gateway import recovery
+from modelbridge.gateway.auditor import Auditor
 from modelbridge.gateway.books import BooksClock
 from modelbridge.gateway.flights import Flights
 from modelbridge.gateway.services import Gateway
@@ -39,7 +40,12 @@ from modelbridge.wire.target import Target
 
 
 class Bridge:
-    """What works behind the app. A command opens the database alone; a server starts the rest."""
+    """What works behind the app. A command opens the database alone; a server starts the rest.
+
+    `spare_cores`: those that the server leaves to what is on no call's way.
+    """
+
+    spare_cores: frozenset[int] = frozenset()
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -101,12 +107,17 @@ class Bridge:
         return BackupClock(self.settings)
 
     @cached_property
+    def auditor(self) -> Auditor:
+        """What has the books audited beside the calls."""
+        return Auditor(self.spare_cores)
+
+    @cached_property
     def _sweeper(self) -> recovery.Sweeper:
         return recovery.Sweeper(self.gateway)
 
     @cached_property
     def _books_clock(self) -> BooksClock:
-        return BooksClock(self.database, self.settings.books_check_hours)
+        return BooksClock(self.database, self.settings.books_check_hours, self.auditor)
 
     def start(self) -> None:
         """Serve calls from now on: what an earlier process left behind is taken care of first."""

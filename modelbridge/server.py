@@ -66,7 +66,7 @@ def _serve_alone(settings: Settings) -> int:
 
 def _serve(app: Flask, bridge: Bridge, settings: Settings) -> int:
     if settings.one_core:
-        keep_to_one_core()
+        bridge.spare_cores = keep_to_one_core()
     threading.stack_size(STACK_BYTES)
     _raise_file_limit(settings.threads)
     for line in greeting(bridge):
@@ -148,15 +148,18 @@ def _leave_asleep() -> None:
     """waitress would wake its loop after every answer; our channels say when there is a reason."""
 
 
-def keep_to_one_core() -> None:
+def keep_to_one_core() -> frozenset[int]:
     """The process stays on one of its cores: two that fight for one interpreter lock lose by it.
 
-    docs/decisions/0006-one-core.md has the figures.
+    Returns the others. docs/decisions/0006-one-core.md has the figures.
     """
     with suppress(AttributeError, OSError):  # not Linux, or not allowed
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) > 1:
-            os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+            own = cores[os.getpid() % len(cores)]
+            os.sched_setaffinity(0, {own})
+            return frozenset(cores) - {own}
+    return frozenset()
 
 
 def _give_notice(sockets: Sockets, bridge: Bridge, seconds: float) -> None:

@@ -8,6 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelbridge import clock, ids
+from modelbridge.errors import Overloaded
+from modelbridge.gateway.auditor import Auditor
 from modelbridge.ledger.audit import check_books
 from modelbridge.store.database import Database
 from modelbridge.store.tables import BooksCheck
@@ -16,20 +18,26 @@ LOOK_SECONDS = 60.0
 _log = logging.getLogger("modelbridge.gateway")
 
 
-def check_now(database: Database) -> BooksCheck:
-    """Audit everything and keep the outcome. Reading and writing are two short transactions."""
-    row = audit(database)
+def check_now(database: Database, auditor: Auditor | None = None) -> BooksCheck:
+    """Audit everything and keep the outcome. Reading and writing are two transactions."""
+    row = audit(database, auditor)
     keep(database, row)
     if not row.ok:
         _log.error("the books do NOT add up: %s", "; ".join(row.problems[:5]))
     return row
 
 
-def audit(database: Database) -> BooksCheck:
-    """The outcome of an audit of everything, which is not kept yet."""
+def audit(database: Database, auditor: Auditor | None = None) -> BooksCheck:
+    """The outcome of an audit of everything, which is not kept yet.
+
+    With an auditor in a process of its own. Raises Overloaded if it comes to no end.
+    """
     begun = clock.monotonic()
-    with database.reading() as session:
-        report = check_books(session)
+    if auditor is not None:
+        report = auditor.audit(database.path)
+    else:
+        with database.reading() as session:
+            report = check_books(session)
     return BooksCheck(
         id=ids.new_id("chk"),
         at=clock.now(),
@@ -55,9 +63,10 @@ def latest(session: Session, most: int = 1) -> list[BooksCheck]:
 class BooksClock:
     """A thread that has the books checked `hours` after the last check; 0 hours: never."""
 
-    def __init__(self, database: Database, hours: float) -> None:
+    def __init__(self, database: Database, hours: float, auditor: Auditor | None = None) -> None:
         self._database = database
         self._every = timedelta(hours=hours)
+        self._auditor = auditor or Auditor()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="books", daemon=True)
 
@@ -67,17 +76,21 @@ class BooksClock:
             self._thread.start()
 
     def stop(self) -> None:
-        """End; a check that is under way is finished first."""
+        """End; a check that is under way comes to nothing."""
         self._stop.set()
+        self._auditor.stop()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
         """Looks once a minute whether it is time; not before the first minute is over."""
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.wait(min(LOOK_SECONDS, self._every.total_seconds())):
             try:
                 if self._is_due():
-                    check_now(self._database)
+                    check_now(self._database, self._auditor)
+            except Overloaded as error:
+                if not self._stop.is_set():
+                    _log.warning("the books are checked again soon: %s", error)
             except Exception:
                 _log.exception("the check of the books stumbled; it is tried again")
 

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -177,6 +177,21 @@ class Database:
             self._readers.append(reader)
         else:
             reader[0].close()
+
+
+@contextmanager
+def looking_at(path: Path) -> Iterator[Session]:
+    """A long look at one consistent state by a process that writes nothing, checkpoints included.
+
+    Meanwhile the log of writes cannot be folded in, and grows.
+    """
+    with (
+        closing(
+            sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+        ) as connection,
+        Session(_engine(connection, begin="BEGIN")) as session,
+    ):
+        yield session
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def _shortfalls(session: Session) -> tuple[int, int]:
 def check_books() -> ResponseReturnValue:
     """The books are checked now, and the outcome is kept."""
     database = bridge().database
-    outcome = books.check_now(database)
+    outcome = books.check_now(database, bridge().auditor)
     with database.transaction() as session:
         note(session, "books.check", "books", outcome.id, "The books", ok=outcome.ok)
     words = "The books add up." if outcome.ok else "The books do NOT add up: see below."

@@ -1,0 +1,178 @@
+"""A running bridge has its books checked by a process of its own, which no call and no stop feels.
+
+The bridges here check every second. While the file `hold` lies in their folder, a check goes on.
+"""
+
+import json
+import logging
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from dashboard_world import hidden_fields, world_in
+from people import ROOT
+from people import wait_for as wait_for_seconds
+from running import RunningBridge, set_up
+
+from modelbridge.errors import Overloaded
+from modelbridge.gateway import auditor
+from modelbridge.gateway.auditor import Auditor
+
+wait_for = partial(wait_for_seconds, seconds=60)  # whoever checks has the least of a busy machine
+EVERY_SECOND = {"MODELBRIDGE_BOOKS_CHECK_HOURS": "0.0003"}
+# Python imports this before anything else, the bridge's children too.
+SLOW = """
+import os, sys, time
+from pathlib import Path
+if "modelbridge.gateway.auditor" in sys.orig_argv:
+    from modelbridge.ledger import audit
+    quick, hold = audit.check_books, Path({hold!r})
+    def slow(session):
+        while hold.exists():
+            Path(f"{{hold}}.{{os.getpid()}}").touch()
+            time.sleep(0.02)
+        return quick(session)
+    audit.check_books = slow
+"""
+
+
+class Checked:
+    """A bridge whose checks can be held up."""
+
+    def __init__(self, bridge: RunningBridge, hold: Path) -> None:
+        self.bridge, self.hold = bridge, hold
+
+    def checks(self) -> list[dict[str, Any]]:
+        """What was found, the newest first."""
+        return self.bridge.rows("SELECT ok, problems FROM books_checks ORDER BY at DESC")
+
+    def hold_one_up(self) -> int:
+        """A check is in its midst, in that process."""
+        self.hold.touch()
+        held: Path = wait_for(lambda: next(self.hold.parent.glob("hold.*"), None))
+        return int(held.suffix[1:])
+
+    def write(self, statement: str) -> None:
+        """Somebody changes the file by hand."""
+        path = self.bridge.data_dir / "modelbridge.db"
+        with closing(sqlite3.connect(path, timeout=20)) as connection, connection:
+            connection.execute(statement)
+
+
+@contextmanager
+def checked(folder: Path) -> Iterator[Checked]:
+    hold = folder / "hold"
+    (folder / "sitecustomize.py").write_text(SLOW.format(hold=str(hold)))
+    path = os.pathsep.join((str(folder), str(ROOT)))
+    with RunningBridge.start(folder, PYTHONPATH=path, **EVERY_SECOND) as bridge:
+        set_up(bridge)
+        yield Checked(bridge, hold)
+
+
+def is_gone(pid: int) -> Callable[[], bool]:
+    """Not even a zombie is left."""
+    return lambda: not Path(f"/proc/{pid}").exists()
+
+
+def ready(bridge: RunningBridge) -> tuple[int, list[str]]:
+    answer = requests.get(f"{bridge.url}/readyz", timeout=10)
+    return answer.status_code, [one["code"] for one in answer.json().get("reasons", [])]
+
+
+def test_a_fault_in_the_books_is_found_and_told_and_over_once_it_is_mended(tmp_path: Path) -> None:
+    with checked(tmp_path) as it:
+        wait_for(lambda: [one["ok"] for one in it.checks()][:1] == [1])
+        it.write("UPDATE accounts SET balance_nanos = balance_nanos + 1")
+        wait_for(lambda: ready(it.bridge) == (503, ["books"]))
+        told = json.loads(it.bridge.flask_done("books", "check", "--json").stdout)["problems"]
+        assert "is not the sum of its transactions" in told[0]
+        assert json.loads(it.checks()[0]["problems"]) == told
+        assert f"ERROR modelbridge.gateway: the books do NOT add up: {told[0]}" in it.bridge.log
+        metrics = requests.get(f"{it.bridge.url}/metrics", timeout=10).text
+        assert "modelbridge_books_ok 0.0" in metrics
+        it.write("UPDATE accounts SET balance_nanos = balance_nanos - 1")
+        wait_for(lambda: ready(it.bridge) == (200, []))
+
+
+def test_whoever_checks_gives_way_to_calls(tmp_path: Path) -> None:
+    with checked(tmp_path) as it:
+        child, server = it.hold_one_up(), it.bridge.process.pid
+        assert os.getpriority(os.PRIO_PROCESS, child) == auditor.NICE
+        assert os.getpriority(os.PRIO_PROCESS, server) == os.getpriority(os.PRIO_PROCESS, 0)
+        if len(os.sched_getaffinity(0)) > 1:
+            assert os.sched_getaffinity(child) == (
+                os.sched_getaffinity(0) - os.sched_getaffinity(server)
+            )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_does_not_wait_for_a_check(tmp_path: Path, number: signal.Signals) -> None:
+    """Who stops a whole group of processes, as systemd does, sends the signal to each of them."""
+    with checked(tmp_path) as it:
+        child, seen = it.hold_one_up(), len(it.checks())
+        os.kill(child, number)
+        time.sleep(0.2)
+        assert not is_gone(child)()
+        begun = time.monotonic()
+        it.bridge.process.send_signal(number)
+        assert it.bridge.process.wait(timeout=20) == 0
+        assert time.monotonic() - begun < 5
+        wait_for(is_gone(child))
+        assert len(it.checks()) == seen
+        assert "check" not in it.bridge.log
+        assert "Traceback" not in it.bridge.log
+
+
+def test_a_bridge_that_is_killed_leaves_nobody_behind(tmp_path: Path) -> None:
+    with checked(tmp_path) as it:
+        child = it.hold_one_up()
+        it.bridge.process.kill()
+        wait_for(is_gone(child))
+
+
+def test_a_check_that_is_killed_has_failed_and_is_made_again(tmp_path: Path) -> None:
+    with checked(tmp_path) as it:
+        child, seen = it.hold_one_up(), len(it.checks())
+        os.kill(child, signal.SIGKILL)
+        failed = (
+            "ERROR modelbridge.gateway: the check of the books failed, its process ended with -9"
+        )
+        wait_for(lambda: failed in it.bridge.log)
+        assert "the books are checked again soon" in it.bridge.log
+        wait_for(is_gone(child))
+        assert len(it.checks()) == seen
+        it.hold.unlink()
+        wait_for(lambda: len(it.checks()) > seen)
+        assert it.checks()[0]["ok"] == 1
+        assert requests.get(f"{it.bridge.url}/readyz", timeout=10).status_code == 200
+
+
+def test_an_audit_that_breaks_off_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(Overloaded, match="the log says why"):
+        Auditor().audit(tmp_path / "empty.db")
+    (line,) = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert "its process ended with 1: " in line.getMessage()
+    assert "no such table: accounts" in line.getMessage()
+
+
+def test_whoever_asks_for_a_check_is_told_that_it_failed(tmp_path: Path) -> None:
+    with world_in(tmp_path) as world:
+        world.person("alice@example.com", name="Alice", is_admin=True)
+        browser = world.browser("alice@example.com")
+        token = hidden_fields(browser.get("/admin").text)["csrf_token"]
+        world.bridge.auditor.stop()
+        page = browser.post("/admin/books/check", csrf_token=token)
+        assert (page.status_code, page.headers["Retry-After"]) == (503, "60")
+        assert "The bridge is about to stop" in page.text
+        assert "Not checked yet" in browser.get("/admin").text
