@@ -15,7 +15,7 @@ from ledger_world import AUD_PER_USD_NANOS, MODEL, World, world_in
 
 from modelbridge.catalog import admin, fx
 from modelbridge.errors import BudgetInFlight
-from modelbridge.ledger import accounts, audit, postings
+from modelbridge.ledger import accounts, audit, audit_receipts, postings
 from modelbridge.ledger.audit import check_books
 from modelbridge.money import MAX_NANOS, NANOS
 from modelbridge.store.statements import Cursor
@@ -251,6 +251,31 @@ def test_calls_of_one_size_are_reckoned_each_at_its_own_rate_and_price(tmp_path:
                 file.execute(change, values)
             told = {one.partition(": ")[0] for one in world.problems()}
             assert told == set(wrong)
+
+
+def test_an_audit_in_steps_goes_on_while_alice_calls(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two steps she makes a call, and of another she does not know the end yet."""
+    monkeypatch.setattr(audit_receipts, "AT_A_TIME", 2)
+    key, rests = world.key(), []
+    world.limit("key", key, 10_000, "month")
+    with world.database.reading() as session:
+
+        def rest() -> None:
+            session.rollback()
+            rests.append(session)
+            if len(rests) < 40:
+                world.spend(key, len(rests))
+                world.admit(key, 1)
+
+        assert check_books(session, rest).problems == []
+    assert len(rests) > 40
+    with tampering(world) as file:
+        file.execute("UPDATE calls SET cost_nanos = cost_nanos + 1 WHERE cost_nanos > 0")
+        calls = file.execute("SELECT id FROM calls WHERE cost_nanos > 0").fetchall()
+    told = [one for one in world.problems() if "its receipt says" in one]
+    assert sorted(one.partition(": ")[0] for one in told) == sorted(one for (one,) in calls)
 
 
 # What the statements below may name in braces.

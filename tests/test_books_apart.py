@@ -35,11 +35,11 @@ from pathlib import Path
 if "modelbridge.gateway.auditor" in sys.orig_argv:
     from modelbridge.ledger import audit
     quick, hold = audit.check_books, Path({hold!r})
-    def slow(session):
+    def slow(session, rest):
         while hold.exists():
             Path(f"{{hold}}.{{os.getpid()}}").touch()
             time.sleep(0.02)
-        return quick(session)
+        return quick(session, rest)
     audit.check_books = slow
 """
 

@@ -1,7 +1,8 @@
 """The audit of the books: whether every invariant of docs/money.md holds, and where not."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -36,8 +37,12 @@ class BooksReport:
         return not self.problems
 
 
-def check_books(session: Session) -> BooksReport:
-    """Audit everything, in one consistent state of the database."""
+def check_books(session: Session, rest: Callable[[], None] = lambda: None) -> BooksReport:
+    """Audit everything, in one consistent state of the database.
+
+    `rest` is called between the steps, each of which looks at one state only. It may move on to a
+    later one: what a step asks for holds after every commit, and what is wrong mends itself never.
+    """
     report = BooksReport(counts=_counts(session))
     for check in (
         _balances,
@@ -51,7 +56,7 @@ def check_books(session: Session) -> BooksReport:
         _postings_elsewhere,
         _postings_twice,
         _attempts,
-        receipts.wrong,
+        partial(receipts.wrong, rest=rest),
         receipts.missing,
         receipts.without_charge,
         _daily_usage,
@@ -60,6 +65,7 @@ def check_books(session: Session) -> BooksReport:
         for problem in check(session):
             if len(report.problems) < MOST_PROBLEMS:
                 report.problems.append(problem)
+        rest()
     return report
 
 
