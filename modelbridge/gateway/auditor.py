@@ -90,8 +90,8 @@ def main() -> None:
 class _Rests:
     """Lets go, between two steps, of the state that is looked at.
 
-    While somebody reads, the log of writes cannot begin anew, and to commit to one that grows costs
-    twice as much. The writer looks once a second whether it can.
+    While somebody reads, the log of writes cannot begin anew, and commits to one that grows are
+    dearer. The writer looks once a second whether it can.
     """
 
     def __init__(self, session: Session) -> None:

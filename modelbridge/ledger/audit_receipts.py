@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from modelbridge.money import MAX_NANOS, USAGE_CLASSES, Price, Usage, cost_nanos, format_amount
 from modelbridge.store.tables import Call, FxVersion, Hold, PriceVersion, Shortfall
 
-AT_A_TIME = 20_000
+AT_A_TIME = 5_000
 _KNOWN = 65_536  # many calls are of the same size at the same price
 _ROWS = (
     select(
