@@ -1,6 +1,6 @@
 """The audit of the books in a process of its own, which takes nothing away from calls.
 
-docs/decisions/0011-the-check-of-the-books.md says why. `python -m modelbridge.gateway.auditor PATH`
+docs/decisions/0012-the-check-of-the-books.md says why. `python -m modelbridge.gateway.auditor PATH`
 is that process: it writes its report to standard output, and ends when its standard input does.
 """
 

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session, aliased
 from modelbridge.ledger import audit_receipts as receipts
 from modelbridge.ledger import audit_windows as windows
 from modelbridge.store.tables import (
-    OPEN_STATES,
     Account,
     Attempt,
     BalanceTransaction,
@@ -19,6 +18,7 @@ from modelbridge.store.tables import (
     DailyUsage,
     Hold,
     Shortfall,
+    is_open,
 )
 
 MOST_PROBLEMS = 100
@@ -77,7 +77,7 @@ def _counts(session: Session) -> dict[str, int]:
         "accounts": count(Account),
         "balance_transactions": count(BalanceTransaction),
         "holds": count(Hold),
-        "open_holds": count(Hold, Hold.state.in_(OPEN_STATES)),
+        "open_holds": count(Hold, is_open(Hold.state)),
         "unknown_holds": count(Hold, Hold.state == "unknown"),
         "shortfalls": count(Shortfall),
     }
@@ -129,7 +129,7 @@ def _kinds(session: Session) -> Iterator[str]:
 def _held(session: Session) -> Iterator[str]:
     holds = (
         select(Hold.account_id, func.sum(Hold.amount_nanos).label("sum"))
-        .where(Hold.state.in_(OPEN_STATES))
+        .where(is_open(Hold.state))
         .group_by(Hold.account_id)
         .subquery()
     )
@@ -167,7 +167,7 @@ def _postings_and_holds(session: Session) -> Iterator[str]:
                 ),
                 (Hold.state == "posted") != Hold.charged_nanos.is_not(None),
                 not_(Hold.charged_nanos.between(0, Hold.amount_nanos)),
-                Hold.state.in_(OPEN_STATES) != Hold.resolved_at.is_(None),
+                is_open(Hold.state) != Hold.resolved_at.is_(None),
             )
         )
     )

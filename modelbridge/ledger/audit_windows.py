@@ -10,12 +10,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from modelbridge import clock
 from modelbridge.ledger.windows import window_end
 from modelbridge.store.tables import (
-    OPEN_STATES,
     Account,
     ApiKey,
     BalanceTransaction,
     Hold,
     Spending,
+    is_open,
 )
 
 
@@ -48,7 +48,7 @@ def missing(session: Session) -> Iterator[str]:
     ):
         window = exists().where(Spending.subject_id == subject, Spending.window_start == start)
         for hold_id, name in session.execute(
-            select(Hold.id, subject).where(Hold.state.in_(OPEN_STATES), ~window)
+            select(Hold.id, subject).where(is_open(Hold.state), ~window)
         ):
             yield f"{name}: has no row for the window of {hold_id}"
 
@@ -65,7 +65,7 @@ def _sums(
     """
     holds = (
         select(holds_of.label("of"), held_in.label("in"), func.sum(Hold.amount_nanos).label("sum"))
-        .where(Hold.state.in_(OPEN_STATES))
+        .where(is_open(Hold.state))
         .group_by(holds_of, held_in)
         .subquery()
     )
