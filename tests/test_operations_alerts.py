@@ -178,6 +178,26 @@ def test_a_key_near_its_limit_or_its_end_is_told(
     assert "'ends'" in told["key_expiring"]
 
 
+@pytest.mark.parametrize(("more", "told"), [(0, ["key_near_limit"]), (1, [])])
+def test_a_key_is_near_its_limit_from_the_very_nano_on(
+    bridge: TestBridge,
+    clock_of: AlertClock,
+    receiver: Receiver,
+    alice: Person,
+    more: int,
+    told: list[str],
+) -> None:
+    alice.key(limit="9", name="near").chat(max_tokens=20)
+    bridge.settle_down()
+    change(bridge, webhook_url=receiver.url, key_percent=80)
+    with bridge.database.transaction() as session:
+        (row,) = session.query(ApiKey).filter_by(name="near")
+        spent_nanos = limits.key_spending(session, [row])[row.id].spent_nanos
+        row.limit_nanos = spent_nanos * 100 // 80 + more
+    clock_of.look()
+    assert receiver.kinds == told
+
+
 def test_an_upstream_that_fails_three_times_is_down_until_it_works(
     bridge: TestBridge, clock_of: AlertClock, receiver: Receiver, key: Key
 ) -> None:

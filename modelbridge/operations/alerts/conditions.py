@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
 from modelbridge import clock
@@ -20,6 +20,7 @@ from modelbridge.store.tables import (
     BalanceTransaction,
     Hold,
     Shortfall,
+    Spending,
     Team,
     Upstream,
     User,
@@ -108,17 +109,17 @@ def _low_balances(session: Session, settings: AlertSettings) -> Iterator[Conditi
 
 def _keys(session: Session, settings: AlertSettings) -> Iterator[Condition]:
     now = clock.now()
+    soon = now + timedelta(days=settings.expiry_days)
     alive = list(
         session.scalars(
             select(ApiKey).where(
                 ApiKey.revoked_at.is_(None),
                 (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > now),
-                (ApiKey.limit_nanos > 0) | (ApiKey.expires_at.is_not(None)),
+                (ApiKey.expires_at <= soon) | _may_be_near_limit(settings.key_percent),
                 ApiKey.account_id.is_not(None),
             )
         )
     )
-    soon = now + timedelta(days=settings.expiry_days)
     spending = limits.key_spending(session, [one for one in alive if one.limit_nanos])
     labels = _labels(session, [one.account_id for one in alive if one.account_id])
     for key in alive:
@@ -136,6 +137,15 @@ def _keys(session: Session, settings: AlertSettings) -> Iterator[Condition]:
                 "refused from then on.",
                 "Rotate it, or set another expiry, on its page under API keys.",
             )
+
+
+def _may_be_near_limit(percent: int) -> ColumnElement[bool]:
+    """Whether that much of a limit was spent in any window; rounded so that none is missed."""
+    spent = select(Spending.subject_id).where(
+        Spending.subject_id == ApiKey.id,
+        Spending.spent_nanos >= (ApiKey.limit_nanos // 100) * percent,
+    )
+    return and_(ApiKey.limit_nanos > 0, spent.exists())
 
 
 def _near_limit(session: Session, key: ApiKey, whose: str, spent_nanos: int) -> Condition:
