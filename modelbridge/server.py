@@ -67,6 +67,7 @@ def _serve_alone(settings: Settings) -> int:
 def _serve(app: Flask, bridge: Bridge, settings: Settings) -> int:
     if settings.one_core:
         bridge.spare_cores = keep_to_one_core()
+        let_who_runs_run_on()
     threading.stack_size(STACK_BYTES)
     _raise_file_limit(settings.threads)
     for line in greeting(bridge):
@@ -160,6 +161,15 @@ def keep_to_one_core() -> frozenset[int]:
             os.sched_setaffinity(0, {own})
             return frozenset(cores) - {own}
     return frozenset()
+
+
+def let_who_runs_run_on() -> None:
+    """A thread that wakes up waits until the one that runs sleeps, and so lets the lock go.
+
+    The system would rather have it run at once: on one core, only to find the lock taken.
+    """
+    with suppress(AttributeError, OSError):  # not Linux, or not allowed
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _give_notice(sockets: Sockets, bridge: Bridge, seconds: float) -> None:

@@ -1,11 +1,14 @@
 """The workers: whoever was idle last is asked first, and nobody is forgotten."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from people import wait_for
+from running import RunningBridge
 
 from modelbridge.workers import Workers
 
@@ -168,3 +171,15 @@ def test_who_comes_when_the_system_has_no_more_threads_waits_for_one_that_is_the
 
 def _no_more(thread: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="another system's scheduler")
+def test_every_thread_of_a_bridge_keeps_to_one_core_and_pushes_none_aside(
+    running: RunningBridge,
+) -> None:
+    threads = [int(one) for one in os.listdir(f"/proc/{running.process.pid}/task")]
+    assert len(threads) > 3
+    for thread in threads:
+        with suppress(ProcessLookupError):  # it may end meanwhile
+            assert len(os.sched_getaffinity(thread)) == 1
+            assert os.sched_getscheduler(thread) == os.SCHED_BATCH
