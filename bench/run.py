@@ -1,7 +1,7 @@
 """ModelBridge beside its peers: the same body, the same box, in turn, and medians of all rounds.
 
     make bench          # 5 rounds, with a second ModelBridge that holds a million keys and calls
-    make bench-quick    # 3 rounds of the calls and of 200 streams
+    make bench-quick    # 2 rounds of the calls and of 200 streams
 
 Needs Debian's gcc, wrk, nginx and npm. Peers are installed into build/bench on the first run.
 Every figure is printed, errors too; the table goes to bench/RESULTS.md between its marks.

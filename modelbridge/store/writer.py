@@ -8,6 +8,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from modelbridge.store.statements import Cursor
 T = TypeVar("T")
 MAX_QUEUED = 4_096
 MAX_GROUP = 256
+COMPANY_SECONDS = 0.00025
 CHECKPOINT_BYTES = 4 * 2**20
 TRUNCATE_BYTES = 64 * 2**20
 READERS_SECONDS = 0.05  # how long a checkpoint waits for them: every commit waits with it
@@ -126,24 +128,35 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            first = self._queue.get()
-            group = [] if first is None else [first]
-            stopping = first is None
-            while len(group) < MAX_GROUP and not stopping and not self._queue.empty():
-                job = self._queue.get()
-                if job is None:
-                    stopping = True
-                else:
-                    group.append(job)
+        group: list[Job[Any]] = []
+        stopping = False
+        while not stopping:
+            group, stopping = self._next_group(in_company=len(group) > 1)
             with self._write_lock:
                 self.commit(self._connection, group)
                 try:
                     self._checkpoint(stopping)
                 except (sqlite3.Error, OSError) as error:
                     _log.warning("the checkpoint has to wait: %s", error)
-            if stopping:
-                return
+
+    def _next_group(self, *, in_company: bool) -> tuple[list[Job[Any]], bool]:
+        """Whatever waits, and whether it is the last.
+
+        Where several came together the next ones are not far: they are waited for, and share a
+        commit (docs/decisions/0001-one-writer.md).
+        """
+        first = self._queue.get()
+        if first is None:
+            return [], True
+        if in_company:
+            time.sleep(COMPANY_SECONDS)
+        group = [first]
+        while len(group) < MAX_GROUP and not self._queue.empty():
+            job = self._queue.get()
+            if job is None:
+                return group, True
+            group.append(job)
+        return group, False
 
     @staticmethod
     def commit(connection: sqlite3.Connection, group: Sequence[Job[Any]]) -> None:
