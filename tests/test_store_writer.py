@@ -368,7 +368,8 @@ def test_who_reads_for_long_delays_no_commit_and_the_log_is_folded_in_afterwards
         assert database._writer is not None
         database._writer._next_checkpoint = 0.0
         database.submit(lambda cursor: cursor.execute("INSERT INTO numbers DEFAULT VALUES"))
-        return log.stat().st_size
+        with database._write_lock:  # the checkpoint after it is over
+            return log.stat().st_size
 
     with closing(sqlite3.connect(database.path, isolation_level=None)) as backup:
         backup.execute("BEGIN")
