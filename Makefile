@@ -31,7 +31,7 @@ torture: .venv/torture-ready ## the long runs of docs/reliability.md: hours (ARG
 
 # The books, prices and the bound on input, and the tests that hold them.
 MONEY := modelbridge/ledger/*,modelbridge/money.py,modelbridge/catalog/prices.py,modelbridge/gateway/bounds.py
-MONEY_TESTS := $(addprefix tests/test_,$(addsuffix .py,money bounds prices windows books holds history quotes))
+MONEY_TESTS := $(addprefix tests/test_,$(addsuffix .py,money bounds prices windows books books_in_sets holds history quotes))
 
 coverage: .venv/test-ready ## branch coverage of the books, prices and the bound: all of it
 	@$(PYTHON) -m coverage run -m pytest $(MONEY_TESTS)

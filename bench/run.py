@@ -35,7 +35,9 @@ SLOW_PEERS = {"LiteLLM", "MLflow"}  # more streams than 200 only time out there
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="no full house, no large streams")
+    parser.add_argument(
+        "--quick", action="store_true", help="no full house, no MLflow, no large streams"
+    )
     parser.add_argument("--only", help="names of targets, with commas between")
     parser.add_argument("--loads", help="names of loads, with commas between")
     wanted = parser.parse_args()
@@ -70,7 +72,7 @@ def _start(stack: ExitStack, place: Path, *, quick: bool, only: str | None) -> l
         "LiteLLM": peers.litellm,
     }
     if quick:
-        del starts[FULL]
+        del starts[FULL], starts["MLflow"]
     targets = [
         stack.enter_context(start())
         for name, start in starts.items()

@@ -109,7 +109,7 @@ def test_a_running_bridge_checks_the_books_by_itself(
     world: World, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(books, "LOOK_SECONDS", 0.01)
-    watch = BooksClock(world.bridge.database, hours=6)
+    watch = BooksClock(world.bridge.database, 6, world.bridge.auditor)
     watch.start()
     try:
         wait_for(lambda: len(checks(world)) == 1)
@@ -120,7 +120,7 @@ def test_a_running_bridge_checks_the_books_by_itself(
 
 
 def test_no_hours_means_no_checks(world: World) -> None:
-    watch = BooksClock(world.bridge.database, hours=0)
+    watch = BooksClock(world.bridge.database, 0, world.bridge.auditor)
     before = threading.active_count()
     watch.start()
     assert threading.active_count() == before

@@ -239,7 +239,7 @@ def test_broken_books_are_told_and_over_once_they_add_up(
     clock_of.look()
     assert receiver.kinds == ["books_broken"]
     assert "a balance is wrong" in json.loads(receiver.got[0][1])["message"]
-    assert books.check_now(bridge.database).ok
+    assert books.check_now(bridge.database, bridge.bridge.auditor).ok
     clock_of.look()
     with bridge.database.reading() as session:
         assert book.open_alerts(session) == []

@@ -234,7 +234,7 @@ def test_old_and_shipped_rates_are_told(tmp_path: Path) -> None:
 def test_books_that_do_not_add_up_or_were_never_checked_are_told(tmp_path: Path) -> None:
     commands = Commands(tmp_path)
     assert data(commands)["books"].state == "advice"
-    books.check_now(commands.bridge.database)
+    books.check_now(commands.bridge.database, commands.bridge.auditor)
     assert data(commands)["books"].state == "good"
     with commands.bridge.database.transaction() as session:
         session.execute(update(BooksCheck).values(ok=False))

@@ -109,7 +109,7 @@ def test_books_that_do_not_add_up_are_a_reason_until_they_are_checked_again(
             )
         )
     assert ready(bridge) == (503, ["books"])
-    assert books.check_now(bridge.database).ok
+    assert books.check_now(bridge.database, bridge.bridge.auditor).ok
     assert ready(bridge) == (200, [])
 
 
@@ -141,7 +141,7 @@ def test_the_metrics_tell_what_calls_came_to(
     assert found["modelbridge_streams"] == 0
     wait_for(lambda: metrics(bridge)["modelbridge_writer_queue"] == 0)
     assert "modelbridge_books_ok" not in found
-    books.check_now(bridge.database)
+    books.check_now(bridge.database, bridge.bridge.auditor)
     assert metrics(bridge)["modelbridge_books_ok"] == 1
     assert metrics(bridge)["process_open_fds"] > 0
 

@@ -18,8 +18,8 @@ LOOK_SECONDS = 60.0
 _log = logging.getLogger("modelbridge.gateway")
 
 
-def check_now(database: Database, auditor: Auditor | None = None) -> BooksCheck:
-    """Audit everything and keep the outcome. Reading and writing are two transactions."""
+def check_now(database: Database, auditor: Auditor) -> BooksCheck:
+    """Have everything audited and keep the outcome. Raises Overloaded if it comes to no end."""
     row = audit(database, auditor)
     keep(database, row)
     if not row.ok:
@@ -30,7 +30,7 @@ def check_now(database: Database, auditor: Auditor | None = None) -> BooksCheck:
 def audit(database: Database, auditor: Auditor | None = None) -> BooksCheck:
     """The outcome of an audit of everything, which is not kept yet.
 
-    With an auditor in a process of its own. Raises Overloaded if it comes to no end.
+    An auditor does it in a process of its own. Raises Overloaded if that comes to no end.
     """
     begun = clock.monotonic()
     if auditor is not None:
@@ -63,10 +63,10 @@ def latest(session: Session, most: int = 1) -> list[BooksCheck]:
 class BooksClock:
     """A thread that has the books checked `hours` after the last check; 0 hours: never."""
 
-    def __init__(self, database: Database, hours: float, auditor: Auditor | None = None) -> None:
+    def __init__(self, database: Database, hours: float, auditor: Auditor) -> None:
         self._database = database
         self._every = timedelta(hours=hours)
-        self._auditor = auditor or Auditor()
+        self._auditor = auditor
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="books", daemon=True)
 

@@ -23,6 +23,7 @@ sys.path.append(str(ROOT / ".venv" / "tokenizers"))
 from torture.forked import Trial  # noqa: E402
 from torture.mistakes import mistakes_of  # noqa: E402
 
+AUDIT = ("test_books.py", "test_books_in_sets.py")
 LEDGER = ("test_windows.py", "test_books.py", "test_holds.py")
 # Each module, and the tests that hold it.
 MODULES: dict[str, tuple[str, ...]] = {
@@ -36,9 +37,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     "ledger.accounts": LEDGER,
     "ledger.holds": LEDGER,
     "ledger.sql": LEDGER,
-    "ledger.audit": ("test_books.py",),
-    "ledger.audit_receipts": ("test_books.py",),
-    "ledger.audit_windows": ("test_books.py",),
+    "ledger.audit": AUDIT,
+    "ledger.audit_receipts": AUDIT,
+    "ledger.audit_windows": AUDIT,
 }
 
 
