@@ -22,9 +22,8 @@ from people import ROOT
 from people import wait_for as wait_for_seconds
 from running import RunningBridge, set_up
 
-from modelbridge.errors import Overloaded
 from modelbridge.gateway import auditor
-from modelbridge.gateway.auditor import Auditor
+from modelbridge.gateway.auditor import Auditor, BrokenOff
 
 wait_for = partial(wait_for_seconds, seconds=60)  # whoever checks has the least of a busy machine
 EVERY_SECOND = {"MODELBRIDGE_BOOKS_CHECK_HOURS": "0.0003"}
@@ -159,14 +158,28 @@ def test_an_audit_that_breaks_off_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "empty.db").touch()
-    with pytest.raises(Overloaded, match="the log says why"):
+    with pytest.raises(BrokenOff, match="the log says why"):
         Auditor().audit(tmp_path / "empty.db")
     (line,) = [one for one in caplog.records if one.levelno == logging.ERROR]
     assert "its process ended with 1: " in line.getMessage()
     assert "no such table: accounts" in line.getMessage()
 
 
-def test_whoever_asks_for_a_check_is_told_that_it_failed(tmp_path: Path) -> None:
+def test_whoever_asks_for_a_check_that_breaks_off_is_told_so_on_the_same_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with world_in(tmp_path) as world:
+        world.person("alice@example.com", name="Alice", is_admin=True)
+        browser = world.browser("alice@example.com")
+        token = hidden_fields(browser.get("/admin").text)["csrf_token"]
+        assert browser.post("/admin/books/check", csrf_token=token).status_code == 303
+        page = browser.get("/admin").text
+        assert "The check of the books broke off: the log says why." in page
+        assert "Not checked yet" in page
+
+
+def test_whoever_asks_for_a_check_while_the_bridge_stops_is_told_so(tmp_path: Path) -> None:
     with world_in(tmp_path) as world:
         world.person("alice@example.com", name="Alice", is_admin=True)
         browser = world.browser("alice@example.com")

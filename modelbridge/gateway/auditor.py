@@ -29,6 +29,10 @@ _ROOT = Path(__file__).parents[2]
 _log = logging.getLogger("modelbridge.gateway")
 
 
+class BrokenOff(Exception):
+    """An audit came to no end, so nothing is known."""
+
+
 class Auditor:
     """Has the books audited elsewhere, one audit at a time."""
 
@@ -41,16 +45,20 @@ class Auditor:
         self._stopped = False
 
     def audit(self, path: Path) -> BooksReport:
-        """What the audit of the database in `path` finds. Raises Overloaded if it does not end."""
+        """What the audit of the database in `path` finds.
+
+        Raises BrokenOff, with the reason in the log, and Overloaded once the bridge stops.
+        """
         with self._turn, self._begin(path) as child:
             assert child.stdout is not None  # noqa: S101  it is a pipe
             said = child.stdout.read()
         if child.returncode == 0:
             return BooksReport(**jsonio.loads(said.splitlines()[-1]))
-        if not self._stopped:
-            how, why = child.returncode, said[-4000:].decode(errors="replace")
-            _log.error("the check of the books failed, its process ended with %d: %s", how, why)
-        raise Overloaded("the check of the books did not end; the log says why", retry_after=60)
+        if self._stopped:
+            raise _about_to_stop()
+        how, why = child.returncode, said[-4000:].decode(errors="replace")
+        _log.error("the check of the books failed, its process ended with %d: %s", how, why)
+        raise BrokenOff("The check of the books broke off: the log says why.")
 
     def stop(self) -> None:
         """An audit that is under way is dead, and no other begins."""
@@ -62,7 +70,7 @@ class Auditor:
     def _begin(self, path: Path) -> "subprocess.Popen[bytes]":
         with self._door:
             if self._stopped:
-                raise Overloaded("the bridge is about to stop", retry_after=60)
+                raise _about_to_stop()
             self._child = subprocess.Popen(  # noqa: S603  ourselves
                 [sys.executable, "-m", __name__, str(path)],
                 cwd=_ROOT,
@@ -75,6 +83,10 @@ class Auditor:
                 if self._cores:
                     os.sched_setaffinity(self._child.pid, self._cores)
             return self._child
+
+
+def _about_to_stop() -> Overloaded:
+    return Overloaded("the bridge is about to stop", retry_after=60)
 
 
 def main() -> None:

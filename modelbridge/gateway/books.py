@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from modelbridge import clock, ids
 from modelbridge.errors import Overloaded
-from modelbridge.gateway.auditor import Auditor
+from modelbridge.gateway.auditor import Auditor, BrokenOff
 from modelbridge.ledger.audit import check_books
 from modelbridge.store.database import Database
 from modelbridge.store.tables import BooksCheck
@@ -19,7 +19,7 @@ _log = logging.getLogger("modelbridge.gateway")
 
 
 def check_now(database: Database, auditor: Auditor) -> BooksCheck:
-    """Have everything audited and keep the outcome. Raises Overloaded if it comes to no end."""
+    """Have everything audited and keep the outcome. Raises what `audit` raises."""
     row = audit(database, auditor)
     keep(database, row)
     if not row.ok:
@@ -30,7 +30,7 @@ def check_now(database: Database, auditor: Auditor) -> BooksCheck:
 def audit(database: Database, auditor: Auditor | None = None) -> BooksCheck:
     """The outcome of an audit of everything, which is not kept yet.
 
-    An auditor does it in a process of its own. Raises Overloaded if that comes to no end.
+    An auditor does it in a process of its own. Raises BrokenOff, or Overloaded.
     """
     begun = clock.monotonic()
     if auditor is not None:
@@ -88,7 +88,7 @@ class BooksClock:
             try:
                 if self._is_due():
                     check_now(self._database, self._auditor)
-            except Overloaded as error:
+            except (BrokenOff, Overloaded) as error:
                 if not self._stop.is_set():
                     _log.warning("the books are checked again soon: %s", error)
             except Exception:

@@ -15,6 +15,7 @@ from modelbridge.dashboard.admin.guard import pages
 from modelbridge.dashboard.audit import note
 from modelbridge.dashboard.services import bridge
 from modelbridge.gateway import books
+from modelbridge.gateway.auditor import BrokenOff
 from modelbridge.money import NANOS
 from modelbridge.store.tables import Hold, Shortfall, Upstream
 
@@ -65,7 +66,11 @@ def _shortfalls(session: Session) -> tuple[int, int]:
 def check_books() -> ResponseReturnValue:
     """The books are checked now, and the outcome is kept."""
     database = bridge().database
-    outcome = books.check_now(database, bridge().auditor)
+    try:
+        outcome = books.check_now(database, bridge().auditor)
+    except BrokenOff as error:
+        flash(f"{error} Nothing new is known of the books.", "warning")
+        return redirect(url_for("admin.index"), 303)
     with database.transaction() as session:
         note(session, "books.check", "books", outcome.id, "The books", ok=outcome.ok)
     words = "The books add up." if outcome.ok else "The books do NOT add up: see below."
