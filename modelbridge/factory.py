@@ -116,7 +116,8 @@ class Bridge:
         return recovery.Sweeper(self.gateway)
 
     @cached_property
-    def _books_clock(self) -> BooksClock:
+    def books_clock(self) -> BooksClock:
+        """Checks of the books; `start` makes those happen that nobody asks for."""
         return BooksClock(self.database, self.settings.books_check_hours, self.auditor)
 
     def start(self) -> None:
@@ -126,7 +127,7 @@ class Bridge:
         recovery.recover(self.gateway)
         self.gateway.flights.start()
         self._sweeper.start()
-        self._books_clock.start()
+        self.books_clock.start()
         self.backups.start()
         self.alerts.start()
 
@@ -137,7 +138,7 @@ class Bridge:
         if "gateway" in self.__dict__:
             self.alerts.stop()
             self.backups.stop()
-            self._books_clock.stop()
+            self.books_clock.stop()
             self._sweeper.stop()
             self.gateway.flights.stop()
             self.gateway.upstreams.close()
@@ -211,7 +212,7 @@ class _App(Flask):
 def create_app(settings: Settings | None = None) -> Flask:
     """The app; nothing is opened until it is needed. Raises SettingsError."""
     settings = settings or config.load()
-    app = _App("modelbridge", static_folder=None)
+    app = _App("modelbridge", static_folder=None, static_url_path="")
     app.config.update(
         SECRET_KEY=settings.secret_key,
         MAX_CONTENT_LENGTH=settings.max_body_bytes,

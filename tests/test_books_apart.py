@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 import requests
 from dashboard_world import hidden_fields, world_in
+from faulty import be_impatient, locked_by_another_process
 from people import ROOT
 from people import wait_for as wait_for_seconds
 from running import RunningBridge, set_up
 
+from modelbridge.dashboard.admin import state
 from modelbridge.gateway import auditor
 from modelbridge.gateway.auditor import Auditor, BrokenOff
 
@@ -66,12 +68,17 @@ class Checked:
             connection.execute(statement)
 
 
-@contextmanager
-def checked(folder: Path) -> Iterator[Checked]:
+def holding_up(folder: Path) -> tuple[Path, dict[str, str]]:
+    """While that file is there, checks of whoever has that environment go on."""
     hold = folder / "hold"
     (folder / "sitecustomize.py").write_text(SLOW.format(hold=str(hold)))
-    path = os.pathsep.join((str(folder), str(ROOT)))
-    with RunningBridge.start(folder, PYTHONPATH=path, **EVERY_SECOND) as bridge:
+    return hold, {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
+
+
+@contextmanager
+def checked(folder: Path) -> Iterator[Checked]:
+    hold, environ = holding_up(folder)
+    with RunningBridge.start(folder, **environ, **EVERY_SECOND) as bridge:
         set_up(bridge)
         yield Checked(bridge, hold)
 
@@ -145,7 +152,7 @@ def test_a_check_that_is_killed_has_failed_and_is_made_again(tmp_path: Path) -> 
             "ERROR modelbridge.gateway: the check of the books failed, its process ended with -9"
         )
         wait_for(lambda: failed in it.bridge.log)
-        assert "the books are checked again soon" in it.bridge.log
+        assert "a check of the books came to nothing" in it.bridge.log
         wait_for(is_gone(child))
         assert len(it.checks()) == seen
         it.hold.unlink()
@@ -177,6 +184,52 @@ def test_whoever_asks_for_a_check_that_breaks_off_is_told_so_on_the_same_page(
         page = browser.get("/admin").text
         assert "The check of the books broke off: the log says why." in page
         assert "Not checked yet" in page
+
+
+def test_whoever_asks_for_a_check_that_takes_long_need_not_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks again meanwhile starts no second one."""
+    hold, environ = holding_up(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", environ["PYTHONPATH"])
+    monkeypatch.setattr(state, "PATIENCE_SECONDS", 0.1)
+    hold.touch()
+    with world_in(tmp_path) as world:
+        world.person("alice@example.com", name="Alice", is_admin=True)
+        browser = world.browser("alice@example.com")
+        token = hidden_fields(browser.get("/admin").text)["csrf_token"]
+        for _ in range(2):
+            assert browser.post("/admin/books/check", csrf_token=token).status_code == 303
+            page = browser.get("/admin").text
+            assert "The check goes on: books of this size take a while." in page
+            assert "A check is under way, begun" in page
+            assert "Look again" in page
+            assert "Check now" not in page
+        hold.unlink()
+        wait_for(lambda: "They add up" in browser.get("/admin").text)
+        page = browser.get("/admin").text
+        assert "under way" not in page
+        assert "Check now" in page
+        assert "The last check<" in page
+
+
+def test_what_goes_wrong_with_a_check_that_nobody_waits_for_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hold, environ = holding_up(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", environ["PYTHONPATH"])
+    hold.touch()
+    with world_in(tmp_path) as world:
+        assert world.bridge.books_clock.ask(seconds=0.1) is None
+        be_impatient(world.bridge.database)
+        with locked_by_another_process(world.bridge.database.path):
+            hold.unlink()
+            wait_for(lambda: world.bridge.books_clock.under_way() is None)
+        assert "a check of the books came to nothing" in caplog.text
+        assert "database is locked" in caplog.text
+        outcome = world.bridge.books_clock.ask(seconds=60)
+        assert outcome is not None
+        assert outcome.ok
 
 
 def test_whoever_asks_for_a_check_while_the_bridge_stops_is_told_so(tmp_path: Path) -> None:

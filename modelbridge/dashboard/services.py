@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelbridge.catalog.routes import Catalog, CatalogCache
 from modelbridge.config import Settings
-from modelbridge.gateway.auditor import Auditor
+from modelbridge.gateway.books import BooksClock
 from modelbridge.gateway.services import Gateway
 from modelbridge.operations.alerts.clock import AlertClock
 from modelbridge.store.database import Database
@@ -22,7 +22,7 @@ class Bridge(Protocol):
     catalog: CatalogCache
     gateway: Gateway
     alerts: AlertClock
-    auditor: Auditor
+    books_clock: BooksClock
 
 
 def bridge() -> Bridge:

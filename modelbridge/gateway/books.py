@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from datetime import timedelta
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -61,7 +62,10 @@ def latest(session: Session, most: int = 1) -> list[BooksCheck]:
 
 
 class BooksClock:
-    """A thread that has the books checked `hours` after the last check; 0 hours: never."""
+    """Has the books checked `hours` after the last check (0 hours: never), and whenever asked.
+
+    One check at a time: whoever asks while one is under way waits for that.
+    """
 
     def __init__(self, database: Database, hours: float, auditor: Auditor) -> None:
         self._database = database
@@ -69,6 +73,10 @@ class BooksClock:
         self._auditor = auditor
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="books", daemon=True)
+        self._desk = ThreadPoolExecutor(1, "books-check")
+        self._door = threading.Lock()
+        self._check: Future[BooksCheck] | None = None
+        self._begun_at = clock.now()
 
     def start(self) -> None:
         """Begin."""
@@ -81,18 +89,46 @@ class BooksClock:
         self._auditor.stop()
         if self._thread.is_alive():
             self._thread.join()
+        self._desk.shutdown()
+
+    def ask(self, seconds: float) -> BooksCheck | None:
+        """The outcome of a check, None if it is still under way after that time.
+
+        Raises what `check_now` raises.
+        """
+        check = self._begin()
+        if wait([check], seconds).done:
+            return check.result()
+        check.add_done_callback(lambda check: self._log_failure(check.exception()))
+        return None
+
+    def under_way(self) -> datetime | None:
+        """Since when a check is."""
+        with self._door:
+            return self._begun_at if self._check and not self._check.done() else None
+
+    def _begin(self) -> Future[BooksCheck]:
+        with self._door:
+            if self._check is None or self._check.done():
+                self._check = self._desk.submit(check_now, self._database, self._auditor)
+                self._begun_at = clock.now()
+            return self._check
 
     def _run(self) -> None:
         """Looks once a minute whether it is time; not before the first minute is over."""
         while not self._stop.wait(min(LOOK_SECONDS, self._every.total_seconds())):
             try:
                 if self._is_due():
-                    check_now(self._database, self._auditor)
-            except (BrokenOff, Overloaded) as error:
-                if not self._stop.is_set():
-                    _log.warning("the books are checked again soon: %s", error)
-            except Exception:
-                _log.exception("the check of the books stumbled; it is tried again")
+                    self._begin().result()
+            except Exception as error:
+                self._log_failure(error)
+
+    def _log_failure(self, error: BaseException | None) -> None:
+        """Nobody else is told of it."""
+        if error is not None and not self._stop.is_set():
+            expected = isinstance(error, BrokenOff | Overloaded)
+            told = None if expected else error
+            _log.warning("a check of the books came to nothing: %s", error, exc_info=told)
 
     def _is_due(self) -> bool:
         with self._database.reading() as session:

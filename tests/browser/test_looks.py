@@ -5,18 +5,23 @@ The screenshots land in build/screenshots, for people to look at.
 
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 from dashboard_world import PASSWORD
 from flask import abort
+from people import wait_for
 from playwright.sync_api import Page
 
 from browser.axe import look
 from browser.conftest import ServedWorld
 from modelbridge import clock
 from modelbridge.catalog import admin
+from modelbridge.dashboard.admin import state
+from modelbridge.gateway.auditor import Auditor
 from modelbridge.identity import keys
 from modelbridge.ledger import postings
+from modelbridge.ledger.audit import BooksReport
 from modelbridge.ledger.windows import window_start
 from modelbridge.money import NANOS
 from modelbridge.store.tables import ApiKey, Spending, User
@@ -158,6 +163,30 @@ def test_the_menu_of_a_phone(page: Page, served_world: ServedWorld, alice: User)
     assert menu.get_attribute("aria-expanded") == "true"
     assert page.get_by_role("link", name="API keys", exact=True).is_visible()
     look(page, "menu", whole=False)
+
+
+def test_a_check_of_the_books_that_takes_long(
+    page: Page, served_world: ServedWorld, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, audit = Event(), Auditor.audit
+
+    def slowly(auditor: Auditor, path: Path) -> BooksReport:
+        gate.wait(60)
+        return audit(auditor, path)
+
+    monkeypatch.setattr(Auditor, "audit", slowly)
+    monkeypatch.setattr(state, "PATIENCE_SECONDS", 0.1)
+
+    log_in(page, served_world)
+    page.goto(f"{served_world.url}/admin")
+    page.get_by_role("button", name="Check now").click()
+    page.get_by_text("The check goes on").wait_for()
+    look(page, "books-being-checked")
+    gate.set()
+    wait_for(lambda: served_world.world.bridge.books_clock.under_way() is None)
+    page.get_by_role("link", name="Look again").click()
+    page.get_by_role("button", name="Check now").wait_for()
+    assert page.get_by_text("They add up").is_visible()
 
 
 def test_what_went_wrong(page: Page, served_world: ServedWorld, alice: User) -> None:

@@ -17,7 +17,9 @@ from modelbridge.dashboard.services import bridge
 from modelbridge.gateway import books
 from modelbridge.gateway.auditor import BrokenOff
 from modelbridge.money import NANOS
-from modelbridge.store.tables import Hold, Shortfall, Upstream
+from modelbridge.store.tables import BooksCheck, Hold, Shortfall, Upstream
+
+PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ def index() -> ResponseReturnValue:
     return render_template(
         "admin/state.html",
         checks=checks,
+        under_way=bridge().books_clock.under_way(),
         upstreams=upstreams,
         rate=rate,
         shipped=fx.SHIPPED,
@@ -64,18 +67,26 @@ def _shortfalls(session: Session) -> tuple[int, int]:
 
 @pages.post("/books/check", endpoint="books_check")
 def check_books() -> ResponseReturnValue:
-    """The books are checked now, and the outcome is kept."""
-    database = bridge().database
+    """The books are checked now, and the outcome is kept. Nobody waits for long."""
     try:
-        outcome = books.check_now(database, bridge().auditor)
+        outcome = bridge().books_clock.ask(PATIENCE_SECONDS)
     except BrokenOff as error:
         flash(f"{error} Nothing new is known of the books.", "warning")
         return redirect(url_for("admin.index"), 303)
-    with database.transaction() as session:
-        note(session, "books.check", "books", outcome.id, "The books", ok=outcome.ok)
-    words = "The books add up." if outcome.ok else "The books do NOT add up: see below."
-    flash(words, "success" if outcome.ok else "danger")
+    told: dict[str, Any] = {"ok": outcome.ok} if outcome else {}
+    with bridge().database.transaction() as session:
+        note(session, "books.check", "books", outcome.id if outcome else "", "The books", **told)
+    flash(*_words(outcome))
     return redirect(url_for("admin.index"), 303)
+
+
+def _words(outcome: BooksCheck | None) -> tuple[str, str]:
+    """What is said of a check, and how grave it is."""
+    if outcome is None:
+        return "The check goes on: books of this size take a while.", "info"
+    if outcome.ok:
+        return "The books add up.", "success"
+    return "The books do NOT add up: see below.", "danger"
 
 
 def upstream_states(session: Session) -> list[UpstreamState]:
