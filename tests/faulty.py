@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from people import wait_for
 from sqlalchemy import Engine, event
 
 from modelbridge.store.database import Database
+from modelbridge.store.writer import Writer
 
 
 class FaultyConnection:
@@ -124,6 +126,22 @@ def make_reading_faulty(database: Database, faulty: FaultyConnection) -> None:
 
     database._take_reader = take_faulty  # type: ignore[method-assign]
     database._give_back = give_back_real  # type: ignore[method-assign]
+
+
+@contextmanager
+def writer_held_up(database: Database) -> Iterator[None]:
+    """What is submitted meanwhile waits in the queue: the writer has an empty unit to commit."""
+    with database._write_lock:
+        database.enqueue(lambda cursor: None)
+        wait_for(lambda: database.queue_length() == 0 and _has_its_group(database))
+        yield
+
+
+def _has_its_group(database: Database) -> bool:
+    """The writer looks into its queue no more, and waits for the lock."""
+    assert database._writer is not None
+    frame = sys._current_frames()[cast(int, database._writer._thread.ident)]
+    return frame.f_code is Writer._run.__code__
 
 
 @contextmanager

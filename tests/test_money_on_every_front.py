@@ -12,7 +12,7 @@ import anthropic
 import openai
 import pytest
 import requests
-from faulty import make_faulty
+from faulty import make_faulty, writer_held_up
 from hostile import HostileUpstream, Step, hang, reply, reset_after_body, status, stream
 from people import HELLO, Key, Person, TestBridge, wait_for
 
@@ -319,19 +319,11 @@ def test_a_writer_with_too_much_to_do_is_a_503_and_the_upstream_hears_nothing(
 ) -> None:
     from modelbridge.store import writer
 
-    with bridge.database._write_lock, ThreadPoolExecutor(2) as pool:
-        busy = pool.submit(bridge.database.submit, lambda cursor: None)
-        wait_for(lambda: bridge.database.queue_length() == 0)
+    with writer_held_up(bridge.database):
         monkeypatch.setattr(writer, "MAX_QUEUED", 1)
-        waits = pool.submit(bridge.database.submit, lambda cursor: None)
-        wait_for(lambda: bridge.database.queue_length() == 1)
+        bridge.database.enqueue(lambda cursor: None)
         answer = ask(key, front)
         monkeypatch.undo()
-        bridge.database._write_lock.release()
-        try:
-            assert (busy.result(), waits.result()) == (None, None)
-        finally:
-            bridge.database._write_lock.acquire()
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "The ledger's queue is full" in answer.text
     assert upstream.seen() == []

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty import be_impatient, full_disk, locked_by_another_process, make_faulty
+from faulty import (
+    be_impatient,
+    full_disk,
+    locked_by_another_process,
+    make_faulty,
+    writer_held_up,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from people import wait_for
@@ -82,16 +88,13 @@ def a_queue(
     database: Database, *units: Callable[[Cursor], Any], before: Callable[[], None] = nothing
 ) -> Iterator[list[Future[Any]]]:
     """All units wait in the queue, in their order, behind an empty one; then they are let go."""
-    with ThreadPoolExecutor(len(units) + 1) as pool:
-        with database._write_lock:
-            first = pool.submit(database.submit, lambda cursor: None)
-            wait_for(lambda: database.queue_length() == 0)
+    with ThreadPoolExecutor(len(units)) as pool:
+        with writer_held_up(database):
             waiting = []
             for length, unit in enumerate(units, start=1):
                 waiting.append(pool.submit(database.submit, unit))
                 wait_for(lambda n=length: database.queue_length() == n)  # type: ignore[misc]
             before()
-        first.exception()
         yield waiting
 
 
@@ -249,20 +252,15 @@ def test_a_full_queue_refuses_at_once_and_drops_what_nobody_waits_for(
     monkeypatch.setattr(writer, "MAX_QUEUED", 3)
     with a_queue(database, add(1), add(2)) as waiting:
         assert [one.result() for one in waiting] == [1, 2]
-    with ThreadPoolExecutor(4) as pool, database._write_lock:
-        first = pool.submit(database.submit, add(3))
-        wait_for(lambda: database.queue_length() == 0)
-        more = [pool.submit(database.submit, add(n)) for n in (4, 5, 6)]
-        wait_for(lambda: database.queue_length() == 3)
-        with pytest.raises(Overloaded, match="queue is full"):
-            database.submit(add(7))
-        database.enqueue(add(8))
-        database._write_lock.release()
-        try:
-            assert sorted(one.result() for one in [first, *more]) == [3, 4, 5, 6]
-        finally:
-            database._write_lock.acquire()
-    assert numbers(database) == [1, 2, 3, 4, 5, 6]
+    with ThreadPoolExecutor(3) as pool:
+        with writer_held_up(database):
+            more = [pool.submit(database.submit, add(n)) for n in (3, 4, 5)]
+            wait_for(lambda: database.queue_length() == 3)
+            with pytest.raises(Overloaded, match="queue is full"):
+                database.submit(add(6))
+            database.enqueue(add(7))
+        assert sorted(one.result() for one in more) == [3, 4, 5]
+    assert numbers(database) == [1, 2, 3, 4, 5]
 
 
 def test_closing_commits_what_is_queued_and_refuses_what_comes_later(tmp_path: Path) -> None:
