@@ -124,7 +124,7 @@ build/clients/node/ready: tests/clients/package.json tests/clients/package-lock.
 	@touch $@
 
 .venv/bin/python:
-	@for name in python3.15 python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	@for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
 		$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 		if $$name -c 'import ensurepip, venv' 2>/dev/null; then found=$$name; break; fi; \
 		bare=$$name; \
