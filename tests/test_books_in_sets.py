@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from test_books import TOKEN, tampering
 
 from modelbridge.catalog import admin, fx
-from modelbridge.ledger import audit_receipts
+from modelbridge.ledger import accounts, audit_receipts, postings
 from modelbridge.ledger.audit import check_books
-from modelbridge.store.tables import Spending
+from modelbridge.money import NANOS
+from modelbridge.store.tables import BalanceTransaction, Spending
 
 
 def test_a_month_in_sydney_ends_at_midnight_there_also_after_the_clocks_were_changed(
@@ -62,6 +63,43 @@ def test_a_window_in_which_nothing_was_charged_spent_nothing(tmp_path: Path) -> 
                 "held 8 is not the sum of its open holds 0",
             )
         ]
+
+
+def test_money_that_is_held_where_nobody_ever_held_any_is_found(tmp_path: Path) -> None:
+    with world_in(tmp_path) as world:
+        with tampering(world) as file:
+            file.execute("UPDATE accounts SET held_nanos = 5 WHERE id = ?", (world.account_id,))
+        assert world.problems() == [
+            f"{world.account_id}: held 5 is not the sum of its open holds 0"
+        ]
+
+
+def test_a_call_that_cost_nothing_is_in_order(tmp_path: Path) -> None:
+    with world_in(tmp_path) as world:
+        world.spend(world.key(), 0)
+        assert [one.amount_nanos for one in world.rows(BalanceTransaction, kind="usage")] == [0]
+        assert world.problems() == []
+
+
+def test_each_refund_is_held_against_the_charge_that_it_gives_back(tmp_path: Path) -> None:
+    """Alice and Bob were charged twice each, and each gets one of the charges back."""
+    with world_in(tmp_path) as world:
+        with world.database.transaction() as session:
+            bob = accounts.open_account(session, "user").id
+            postings.top_up(session, bob, NANOS)
+        for account in (world.account_id, bob):
+            key = world.key(account)
+            for _ in range(2):
+                world.spend(key, 10)
+            charge = world.rows(BalanceTransaction, kind="usage", account_id=account)[0]
+            with world.database.transaction() as session:
+                refund = postings.refund(session, charge.id, 10 * TOKEN).id
+        assert world.problems() == []
+        with tampering(world) as file:
+            move = "UPDATE balance_transactions SET account_id = ? WHERE id = ?"
+            file.execute(move, (world.account_id, refund))
+        told = [one for one in world.problems() if "given back" in one]
+        assert told == [f"{refund}: was given back to another account"]
 
 
 def test_what_was_spent_in_a_window_that_is_gone_is_nobodys_concern(tmp_path: Path) -> None:
