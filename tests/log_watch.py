@@ -36,8 +36,9 @@ _MARKS = (
 
 def learn(text: object) -> None:
     """From now on this is a secret. What is too short to be told from other words is not."""
-    if isinstance(text, str) and len(text.strip()) >= 8:
-        _LEARNED[text.strip().splitlines()[0][:_MOST_CHARACTERS]] = None
+    first = next(iter(text.strip().splitlines()), "") if isinstance(text, str) else ""
+    if len(first.strip()) >= 8:
+        _LEARNED[first.strip()[:_MOST_CHARACTERS]] = None
         while len(_LEARNED) > _MOST_LEARNED:
             del _LEARNED[next(iter(_LEARNED))]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from log_watch import LogWatch, leaks
+from log_watch import LogWatch, leaks, learn_prompts
 from people import ROOT, Key, TestBridge, wait_for
 from running import RunningBridge, set_up
 
@@ -184,6 +184,12 @@ def test_the_watch_learns_what_passes_through_a_bridge(
     ):
         logging.getLogger("any.library").info("it said «%s», and no more", secret)
         assert len(log_watch.take_leaks()) == 2, secret
+
+
+def test_a_prompt_that_begins_with_next_to_nothing_is_not_found_everywhere() -> None:
+    """Only its first line is remembered, which may be a word that any line of a log has."""
+    learn_prompts({"prompt": "11\x0btwo words"})
+    assert leaks("('127.0.0.1', 41175): Errno 111") == []
 
 
 def test_commands_redact_too(tmp_path: Path) -> None:
