@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -230,6 +231,25 @@ def test_what_goes_wrong_with_a_check_that_nobody_waits_for_is_in_the_log(
         outcome = world.bridge.books_clock.ask(seconds=60)
         assert outcome is not None
         assert outcome.ok
+
+
+def test_a_fault_of_our_own_in_a_check_is_an_error_with_its_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Event()
+
+    def fail(auditor: Auditor, path: Path) -> None:
+        gate.wait(60)
+        raise LookupError("a fault")
+
+    monkeypatch.setattr(Auditor, "audit", fail)
+    with world_in(tmp_path) as world:
+        assert world.bridge.books_clock.ask(seconds=0.1) is None
+        gate.set()
+        wait_for(lambda: "came to nothing: a fault" in caplog.text)
+        (line,) = [one for one in caplog.records if "came to nothing" in one.getMessage()]
+        assert line.levelno == logging.ERROR
+        assert line.exc_info
 
 
 def test_whoever_asks_for_a_check_while_the_bridge_stops_is_told_so(tmp_path: Path) -> None:

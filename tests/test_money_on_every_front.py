@@ -319,12 +319,14 @@ def test_a_writer_with_too_much_to_do_is_a_503_and_the_upstream_hears_nothing(
 ) -> None:
     from modelbridge.store import writer
 
+    committed: list[str] = []
     with writer_held_up(bridge.database):
         monkeypatch.setattr(writer, "MAX_QUEUED", 1)
-        bridge.database.enqueue(lambda cursor: None)
+        bridge.database.enqueue(lambda cursor: committed.append("what waited"))
         answer = ask(key, front)
         monkeypatch.undo()
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "The ledger's queue is full" in answer.text
     assert upstream.seen() == []
     assert ask(key, front).status_code == 200
+    assert committed == ["what waited"]

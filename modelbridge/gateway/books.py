@@ -127,8 +127,8 @@ class BooksClock:
         """Nobody else is told of it."""
         if error is not None and not self._stop.is_set():
             expected = isinstance(error, BrokenOff | Overloaded)
-            told = None if expected else error
-            _log.warning("a check of the books came to nothing: %s", error, exc_info=told)
+            level, trace = (logging.WARNING, None) if expected else (logging.ERROR, error)
+            _log.log(level, "a check of the books came to nothing: %s", error, exc_info=trace)
 
     def _is_due(self) -> bool:
         with self._database.reading() as session:
