@@ -9,11 +9,14 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import requests
 
+import modelbridge
 from modelbridge import jsonio
 from modelbridge.identity import passwords
 from modelbridge.operations.logs import JsonLines, TextLines
@@ -35,19 +38,43 @@ _MARKS = (
 
 
 def learn(text: object) -> None:
-    """From now on this is a secret. What is too short to be told from other words is not."""
-    first = next(iter(text.strip().splitlines()), "") if isinstance(text, str) else ""
-    if len(first.strip()) >= 8:
-        _LEARNED[first.strip()[:_MOST_CHARACTERS]] = None
+    """From now on the beginning of its first line is a secret.
+
+    What is too short to be told from other words is not, nor what the program's own text has:
+    Hypothesis tries the constants that it finds there, addresses and pieces of messages.
+    """
+    first = _first_line(text)
+    if len(first) >= 8 and first not in _own_text():
+        _LEARNED[first] = None
         while len(_LEARNED) > _MOST_LEARNED:
             del _LEARNED[next(iter(_LEARNED))]
 
 
 def learn_prompts(body: object) -> None:
-    """What stands in a call's body and has words in it."""
+    """What stands in a call's body and has words in its first line."""
     for text in _texts(body):
-        if _WORDS.search(text[:_MOST_CHARACTERS]):
+        if _WORDS.search(_first_line(text)):
             learn(text)
+
+
+@contextmanager
+def forgetting() -> Iterator[None]:
+    """What is learned meanwhile is a secret for that long."""
+    known = set(_LEARNED)
+    yield
+    for text in set(_LEARNED) - known:
+        _LEARNED.pop(text, None)
+
+
+def _first_line(text: object) -> str:
+    first = next(iter(text.strip().splitlines()), "") if isinstance(text, str) else ""
+    return first.strip()[:_MOST_CHARACTERS].strip()
+
+
+@functools.cache
+def _own_text() -> str:
+    sources = Path(modelbridge.__file__).parent.rglob("*.py")
+    return "\n".join(source.read_text("utf-8") for source in sources)
 
 
 def _texts(body: object) -> Iterator[str]:
@@ -111,9 +138,9 @@ class LogWatch(logging.Handler):
         self.lines += [formatter.format(record) for formatter in self._formatters]
 
     def take_leaks(self) -> list[str]:
-        """The lines with a secret in them since the last time."""
+        """The lines with a secret in them since the last time, each behind what was found in it."""
         lines, self.lines = self.lines, []
-        return [line for line in lines if leaks(line)]
+        return [f"{found} in {line}" for line in lines if (found := leaks(line))]
 
 
 def leaks(text: str) -> list[str]:

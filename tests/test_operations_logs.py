@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from log_watch import LogWatch, leaks, learn_prompts
+from log_watch import LogWatch, forgetting, leaks, learn, learn_prompts
 from people import ROOT, Key, TestBridge, wait_for
 from running import RunningBridge, set_up
 
@@ -190,6 +190,20 @@ def test_a_prompt_that_begins_with_next_to_nothing_is_not_found_everywhere() -> 
     """Only its first line is remembered, which may be a word that any line of a log has."""
     learn_prompts({"prompt": "11\x0btwo words"})
     assert leaks("('127.0.0.1', 41175): Errno 111") == []
+
+
+def test_what_the_program_itself_says_is_no_secret() -> None:
+    """Hypothesis takes the constants of the sources for prompts and passwords."""
+    learn("127.0.0.1")
+    learn_prompts({"prompt": "cannot be reached: "})
+    assert leaks("('127.0.0.1', 41175) cannot be reached: [Errno 111] ECONNREFUSED") == []
+
+
+def test_what_a_property_test_taught_is_forgotten_after_it() -> None:
+    with forgetting():
+        learn("a word of that test alone")
+        assert leaks("it said a word of that test alone") != []
+    assert leaks("it said a word of that test alone") == []
 
 
 def test_commands_redact_too(tmp_path: Path) -> None:
