@@ -185,6 +185,12 @@ def test_whoever_asks_for_a_check_that_breaks_off_is_told_so_on_the_same_page(
         page = browser.get("/admin").text
         assert "The check of the books broke off: the log says why." in page
         assert "Not checked yet" in page
+        monkeypatch.undo()
+        assert "The last attempt came to nothing" in browser.get("/admin").text  # not once alone
+        browser.post("/admin/books/check", csrf_token=token)
+        page = browser.get("/admin").text
+        assert "They add up" in page
+        assert "came to nothing" not in page
 
 
 def test_whoever_asks_for_a_check_that_takes_long_need_not_wait_for_it(
@@ -225,7 +231,7 @@ def test_what_goes_wrong_with_a_check_that_nobody_waits_for_is_in_the_log(
         be_impatient(world.bridge.database)
         with locked_by_another_process(world.bridge.database.path):
             hold.unlink()
-            wait_for(lambda: world.bridge.books_clock.under_way() is None)
+            wait_for(lambda: "came to nothing" in caplog.text)
         assert "a check of the books came to nothing" in caplog.text
         assert "database is locked" in caplog.text
         outcome = world.bridge.books_clock.ask(seconds=60)
@@ -233,7 +239,7 @@ def test_what_goes_wrong_with_a_check_that_nobody_waits_for_is_in_the_log(
         assert outcome.ok
 
 
-def test_a_fault_of_our_own_in_a_check_is_an_error_with_its_trace(
+def test_a_fault_of_our_own_in_a_check_is_an_error_with_its_trace_and_on_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gate = Event()
@@ -244,9 +250,14 @@ def test_a_fault_of_our_own_in_a_check_is_an_error_with_its_trace(
 
     monkeypatch.setattr(Auditor, "audit", fail)
     with world_in(tmp_path) as world:
+        world.person("alice@example.com", name="Alice", is_admin=True)
+        browser = world.browser("alice@example.com")
         assert world.bridge.books_clock.ask(seconds=0.1) is None
         gate.set()
         wait_for(lambda: "came to nothing: a fault" in caplog.text)
+        page = browser.get("/admin").text
+        assert "The last attempt came to nothing" in page
+        assert "Something went wrong in the check itself: the log says what." in page
         (line,) = [one for one in caplog.records if "came to nothing" in one.getMessage()]
         assert line.levelno == logging.ERROR
         assert line.exc_info

@@ -3,6 +3,7 @@
 import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -16,6 +17,7 @@ from modelbridge.store.database import Database
 from modelbridge.store.tables import BooksCheck
 
 LOOK_SECONDS = 60.0
+_EXPECTED = (BrokenOff, Overloaded)
 _log = logging.getLogger("modelbridge.gateway")
 
 
@@ -61,6 +63,15 @@ def latest(session: Session, most: int = 1) -> list[BooksCheck]:
     return list(session.scalars(newest.limit(most)))
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The check that was begun last. `trouble`: why it came to nothing."""
+
+    begun_at: datetime
+    under_way: bool
+    trouble: str = ""
+
+
 class BooksClock:
     """Has the books checked `hours` after the last check (0 hours: never), and whenever asked.
 
@@ -102,10 +113,15 @@ class BooksClock:
         check.add_done_callback(lambda check: self._log_failure(check.exception()))
         return None
 
-    def under_way(self) -> datetime | None:
-        """Since when a check is."""
+    def last_attempt(self) -> Attempt | None:
+        """The check that is under way, or was last; None before the first since the start."""
         with self._door:
-            return self._begun_at if self._check and not self._check.done() else None
+            check, begun_at = self._check, self._begun_at
+        if check is None:
+            return None
+        if not check.done():
+            return Attempt(begun_at, under_way=True)
+        return Attempt(begun_at, under_way=False, trouble=_in_words(check.exception()))
 
     def _begin(self) -> Future[BooksCheck]:
         with self._door:
@@ -126,7 +142,7 @@ class BooksClock:
     def _log_failure(self, error: BaseException | None) -> None:
         """Nobody else is told of it."""
         if error is not None and not self._stop.is_set():
-            expected = isinstance(error, BrokenOff | Overloaded)
+            expected = isinstance(error, _EXPECTED)
             level, trace = (logging.WARNING, None) if expected else (logging.ERROR, error)
             _log.log(level, "a check of the books came to nothing: %s", error, exc_info=trace)
 
@@ -134,3 +150,9 @@ class BooksClock:
         with self._database.reading() as session:
             last = latest(session)
         return not last or last[0].at + self._every <= clock.now()
+
+
+def _in_words(error: BaseException | None) -> str:
+    if error is None or isinstance(error, _EXPECTED):
+        return str(error or "")
+    return "Something went wrong in the check itself: the log says what."

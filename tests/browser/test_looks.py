@@ -183,10 +183,16 @@ def test_a_check_of_the_books_that_takes_long(
     page.get_by_text("The check goes on").wait_for()
     look(page, "books-being-checked")
     gate.set()
-    wait_for(lambda: served_world.world.bridge.books_clock.under_way() is None)
+    clock = served_world.world.bridge.books_clock
+    wait_for(lambda: (last := clock.last_attempt()) is not None and not last.under_way)
     page.get_by_role("link", name="Look again").click()
     page.get_by_role("button", name="Check now").wait_for()
     assert page.get_by_text("They add up").is_visible()
+
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    page.get_by_role("button", name="Check now").click()
+    page.get_by_text("The last attempt came to nothing").wait_for()
+    look(page, "books-check-broke-off")
 
 
 def test_what_went_wrong(page: Page, served_world: ServedWorld, alice: User) -> None:

@@ -46,7 +46,7 @@ def index() -> ResponseReturnValue:
     return render_template(
         "admin/state.html",
         checks=checks,
-        under_way=bridge().books_clock.under_way(),
+        attempt=bridge().books_clock.last_attempt(),
         upstreams=upstreams,
         rate=rate,
         shipped=fx.SHIPPED,
