@@ -240,6 +240,14 @@ BROKEN: dict[str, tuple[str, str]] = {
         "DELETE FROM attempts WHERE hold_id = {HELD}",
         "without an attempt",
     ),
+    "an attempt that is on record for another hold": (
+        "UPDATE attempts SET hold_id = {HELD} WHERE hold_id = {POSTED}",
+        "without an attempt",
+    ),
+    "an attempt that is on record for another call": (
+        "UPDATE attempts SET call_id = 'req_other' WHERE hold_id = {POSTED}",
+        "without an attempt",
+    ),
     "a receipt's cost": (
         "UPDATE calls SET cost_nanos = cost_nanos + 1 WHERE hold_id = {POSTED}",
         "reckoned again it is",
@@ -306,7 +314,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     "a day that is missing": ("DELETE FROM daily_usage", "its days add up to"),
     "a day without a call": (
         "{OTHER_ACCOUNT}; UPDATE daily_usage SET account_id = 'acct_b', cost_nanos = 7",
-        "acct_b: its days add up to 7",
+        "acct_b: its days add up to 7, its receipts to 0",
     ),
     "a day of a nano-dollar without a call": (
         "{OTHER_ACCOUNT}; UPDATE daily_usage SET account_id = 'acct_b', cost_nanos = 1",
