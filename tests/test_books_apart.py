@@ -186,7 +186,7 @@ def test_whoever_asks_for_a_check_that_breaks_off_is_told_so_on_the_same_page(
         assert "The check of the books broke off: the log says why." in page
         assert "Not checked yet" in page
         monkeypatch.undo()
-        assert "The last attempt came to nothing" in browser.get("/admin").text  # not once alone
+        assert "The latest check came to nothing" in browser.get("/admin").text  # not once alone
         browser.post("/admin/books/check", csrf_token=token)
         page = browser.get("/admin").text
         assert "They add up" in page
@@ -256,7 +256,7 @@ def test_a_fault_of_our_own_in_a_check_is_an_error_with_its_trace_and_on_the_pag
         gate.set()
         wait_for(lambda: "came to nothing: a fault" in caplog.text)
         page = browser.get("/admin").text
-        assert "The last attempt came to nothing" in page
+        assert "The latest check came to nothing" in page
         assert "Something went wrong in the check itself: the log says what." in page
         (line,) = [one for one in caplog.records if "came to nothing" in one.getMessage()]
         assert line.levelno == logging.ERROR

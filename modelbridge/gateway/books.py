@@ -64,7 +64,7 @@ def latest(session: Session, most: int = 1) -> list[BooksCheck]:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class CheckRun:
     """The check that was begun last. `trouble`: why it came to nothing."""
 
     begun_at: datetime
@@ -113,15 +113,15 @@ class BooksClock:
         check.add_done_callback(lambda check: self._log_failure(check.exception()))
         return None
 
-    def last_attempt(self) -> Attempt | None:
+    def last_run(self) -> CheckRun | None:
         """The check that is under way, or was last; None before the first since the start."""
         with self._door:
             check, begun_at = self._check, self._begun_at
         if check is None:
             return None
         if not check.done():
-            return Attempt(begun_at, under_way=True)
-        return Attempt(begun_at, under_way=False, trouble=_in_words(check.exception()))
+            return CheckRun(begun_at, under_way=True)
+        return CheckRun(begun_at, under_way=False, trouble=_in_words(check.exception()))
 
     def _begin(self) -> Future[BooksCheck]:
         with self._door:
@@ -140,7 +140,7 @@ class BooksClock:
                 self._log_failure(error)
 
     def _log_failure(self, error: BaseException | None) -> None:
-        """Nobody else is told of it."""
+        """Nobody waits to be told of it; the page of the state shows it."""
         if error is not None and not self._stop.is_set():
             expected = isinstance(error, _EXPECTED)
             level, trace = (logging.WARNING, None) if expected else (logging.ERROR, error)

@@ -184,14 +184,14 @@ def test_a_check_of_the_books_that_takes_long(
     look(page, "books-being-checked")
     gate.set()
     clock = served_world.world.bridge.books_clock
-    wait_for(lambda: (last := clock.last_attempt()) is not None and not last.under_way)
+    wait_for(lambda: (last := clock.last_run()) is not None and not last.under_way)
     page.get_by_role("link", name="Look again").click()
     page.get_by_role("button", name="Check now").wait_for()
     assert page.get_by_text("They add up").is_visible()
 
     monkeypatch.setattr("sys.executable", "/bin/false")
     page.get_by_role("button", name="Check now").click()
-    page.get_by_text("The last attempt came to nothing").wait_for()
+    page.get_by_text("The latest check came to nothing").wait_for()
     look(page, "books-check-broke-off")
 
 

@@ -46,7 +46,7 @@ def index() -> ResponseReturnValue:
     return render_template(
         "admin/state.html",
         checks=checks,
-        attempt=bridge().books_clock.last_attempt(),
+        run=bridge().books_clock.last_run(),
         upstreams=upstreams,
         rate=rate,
         shipped=fx.SHIPPED,
