@@ -61,13 +61,14 @@ def tampering(world: World) -> Iterator[sqlite3.Connection]:
 def test_a_posting_is_at_most_a_hundred_million_and_keeps_its_note(world: World) -> None:
     most = postings.MOST_NANOS
     with world.database.transaction() as session:
-        paid = postings.top_up(session, world.account_id, most)
+        paid = postings.top_up(session, world.account_id, most, actor_id=world.user_id)
         taken = postings.adjust(session, world.account_id, -most, note="paid twice")
         given = postings.adjust(session, world.account_id, most)
         again = postings.adjust(session, world.account_id, -most)
     assert [(one.amount_nanos, one.note) for one in (paid, taken, given, again)] == [
         (most, ""), (-most, "paid twice"), (most, ""), (-most, ""),
     ]  # fmt: skip
+    assert (paid.actor_id, taken.actor_id) == (world.user_id, None)
     for post in (postings.top_up, postings.adjust):
         with pytest.raises(ValueError, match="^amount: "), world.database.transaction() as session:
             post(session, world.account_id, most + 1)
@@ -75,9 +76,10 @@ def test_a_posting_is_at_most_a_hundred_million_and_keeps_its_note(world: World)
 
 def test_accounts_are_told_apart_by_their_ids(world: World) -> None:
     with world.database.transaction() as session:
-        opened = accounts.open_account(session, "team")
+        opened = accounts.open_account(session, "team", "Europe/Berlin")
     assert opened.id.startswith("acct_")
     assert opened.id != world.account_id
+    assert (opened.kind, opened.time_zone) == ("team", "Europe/Berlin")
 
 
 def test_books_in_order_have_no_problems_and_are_counted(world: World) -> None:

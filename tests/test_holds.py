@@ -20,7 +20,8 @@ from modelbridge.errors import (
     IdempotencyInFlight,
     IdempotencyMismatch,
 )
-from modelbridge.ledger import holds
+from modelbridge.identity import users
+from modelbridge.ledger import accounts, holds, postings
 from modelbridge.ledger.holds import Funds, HoldRequest, Purse
 from modelbridge.ledger.windows import window_end, window_start
 from modelbridge.money import MAX_NANOS
@@ -138,41 +139,60 @@ def test_the_purse_that_binds_is_the_one_with_the_least_when_nothing_is_held(wor
 
 QUICKER = {
     "nothing": ("SELECT 1", True),
-    "the balance is just enough": ("UPDATE accounts SET balance_nanos = 100", True),
-    "the balance is spent": ("UPDATE accounts SET balance_nanos = 99", False),
-    "just enough is unheld": ("UPDATE accounts SET held_nanos = balance_nanos - 100", True),
-    "the balance is held": ("UPDATE accounts SET held_nanos = balance_nanos - 99", False),
-    "the key's limit is just enough": ("UPDATE api_keys SET limit_nanos = 100", True),
-    "the key's limit is lowered": ("UPDATE api_keys SET limit_nanos = 99", False),
-    "the account's limit is just enough": ("UPDATE accounts SET limit_nanos = 100", True),
-    "the account's limit is lowered": ("UPDATE accounts SET limit_nanos = 99", False),
+    "the balance is just enough": (
+        "UPDATE accounts SET balance_nanos = 100 WHERE id = 'acct%'",
+        True,
+    ),
+    "the balance is spent": ("UPDATE accounts SET balance_nanos = 99 WHERE id = 'acct%'", False),
+    "just enough is unheld": (
+        "UPDATE accounts SET held_nanos = balance_nanos - 100 WHERE id = 'acct%'",
+        True,
+    ),
+    "the balance is held": (
+        "UPDATE accounts SET held_nanos = balance_nanos - 99 WHERE id = 'acct%'",
+        False,
+    ),
+    "the key's limit is just enough": (
+        "UPDATE api_keys SET limit_nanos = 100 WHERE id = 'key%'",
+        True,
+    ),
+    "the key's limit is lowered": ("UPDATE api_keys SET limit_nanos = 99 WHERE id = 'key%'", False),
+    "the account's limit is just enough": (
+        "UPDATE accounts SET limit_nanos = 100 WHERE id = 'acct%'",
+        True,
+    ),
+    "the account's limit is lowered": (
+        "UPDATE accounts SET limit_nanos = 99 WHERE id = 'acct%'",
+        False,
+    ),
     "the key's limit is just not spent": (
-        "UPDATE api_keys SET limit_nanos = 130; "
+        "UPDATE api_keys SET limit_nanos = 130 WHERE id = 'key%'; "
         "UPDATE spending SET spent_nanos = 20, held_nanos = 10 WHERE subject_id LIKE 'key%'",
         True,
     ),
     "the key's limit is just spent": (
-        "UPDATE api_keys SET limit_nanos = 129; "
+        "UPDATE api_keys SET limit_nanos = 129 WHERE id = 'key%'; "
         "UPDATE spending SET spent_nanos = 20, held_nanos = 10 WHERE subject_id LIKE 'key%'",
         False,
     ),
     "the account's limit is just not spent": (
-        "UPDATE accounts SET limit_nanos = 130; "
+        "UPDATE accounts SET limit_nanos = 130 WHERE id = 'acct%'; "
         "UPDATE spending SET spent_nanos = 20, held_nanos = 10 WHERE subject_id LIKE 'acct%'",
         True,
     ),
     "the account's limit is just spent": (
-        "UPDATE accounts SET limit_nanos = 129; "
+        "UPDATE accounts SET limit_nanos = 129 WHERE id = 'acct%'; "
         "UPDATE spending SET spent_nanos = 20, held_nanos = 10 WHERE subject_id LIKE 'acct%'",
         False,
     ),
-    "the key is revoked": ("UPDATE api_keys SET revoked_at = 1", False),
-    "the key expires now": ("UPDATE api_keys SET expires_at = {NOW}", False),
-    "the key expires next": ("UPDATE api_keys SET expires_at = {NOW} + 1", True),
+    "the key is revoked": ("UPDATE api_keys SET revoked_at = 1 WHERE id = 'key%'", False),
+    "the key expires now": ("UPDATE api_keys SET expires_at = {NOW} WHERE id = 'key%'", False),
+    "the key expires next": ("UPDATE api_keys SET expires_at = {NOW} + 1 WHERE id = 'key%'", True),
     "the key's window is gone": ("DELETE FROM spending WHERE subject_id LIKE 'key%'", True),
     "the account's window is gone": ("DELETE FROM spending WHERE subject_id LIKE 'acct%'", True),
     "the key's window is gone and its limit lowered": (
-        "UPDATE api_keys SET limit_nanos = 99; DELETE FROM spending WHERE subject_id LIKE 'key%'",
+        "UPDATE api_keys SET limit_nanos = 99 WHERE id = 'key%'; "
+        "DELETE FROM spending WHERE subject_id LIKE 'key%'",
         False,
     ),
 }
@@ -184,6 +204,8 @@ def test_whatever_changes_after_the_look_at_the_money_is_looked_at_again(
 ) -> None:
     statements, stands = QUICKER[what]
     key, other = world.key(), world.key()
+    with world.database.transaction() as session:  # neighbours have no limit
+        accounts.open_account(session, "user")
     place(world, other, 0, number=9)  # another key's row, which must stay as it is
     place(world, key, 0, number=8)
     before = books(world)
@@ -191,7 +213,8 @@ def test_whatever_changes_after_the_look_at_the_money_is_looked_at_again(
     def unit(cursor: Cursor) -> int:
         def size(_: Funds) -> int:
             for statement in statements.split("; "):
-                cursor.execute(statement.replace("key%", key).replace("{NOW}", str(NOW)))
+                told = statement.replace("key%", key).replace("acct%", world.account_id)
+                cursor.execute(told.replace("{NOW}", str(NOW)))
             return 100
 
         return holds.place(cursor, request(key, size))
@@ -256,10 +279,32 @@ def test_a_dead_key_holds_nothing_and_says_why(
     assert books(world) == before
 
 
+def test_who_left_a_team_is_not_in_it_for_its_other_members_nor_for_another_team(
+    world: World,
+) -> None:
+    """Alice is in another team, and Bob in this one."""
+    key = team_key(world)
+    with world.database.transaction() as session:
+        account = accounts.open_account(session, "user")
+        bob = users.create_user(session, email="bob@example.com", name="Bob", account_id=account.id)
+        bob_id, other = bob.id, accounts.open_account(session, "team").id
+    world.sql(
+        "INSERT INTO teams (id, name, name_key, account_id, created_at) VALUES "
+        "('team_2', 'Sales', 'sales', ?, 1)",
+        [other],
+    )
+    world.sql("UPDATE memberships SET team_id = 'team_2'")
+    with pytest.raises(ApiKeyRevoked, match="no longer in its team"):
+        place(world, key, 1)
+    world.sql("UPDATE memberships SET team_id = 'team_1', user_id = ?", [bob_id])
+    with pytest.raises(ApiKeyRevoked, match="no longer in its team"):
+        place(world, key, 1)
+    world.sql("UPDATE memberships SET user_id = ?", [world.user_id])
+    assert place(world, key, 1) == 1
+
+
 def team_key(world: World) -> str:
     """A key of Alice's that her team pays for."""
-    from modelbridge.ledger import accounts, postings
-
     with world.database.transaction() as session:
         account = accounts.open_account(session, "team").id
         postings.top_up(session, account, 1_000)
@@ -423,6 +468,9 @@ def test_a_process_that_is_no_more_leaves_its_holds_unknown_and_no_one_elses(wor
     row = hold(world)
     assert (row.flagged, row.unknown_since, row.evidence) == (True, NOON, None)
     assert not hold(world, 2).flagged
+    with time_machine.travel(NOON + timedelta(minutes=5), tick=False):
+        assert world.database.submit(partial(holds.forget_dead, boot_id="boot_2")) == 0
+    assert hold(world).unknown_since == NOON  # its grace does not begin anew with each start
 
 
 # Idempotency keys

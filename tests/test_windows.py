@@ -214,6 +214,30 @@ def test_a_clock_that_jumps_and_a_window_that_changes_lose_no_spending(
             world.spend(key, 1)
 
 
+@pytest.mark.parametrize("whose", ["key", "account"])
+def test_a_day_that_is_opened_again_has_its_first_moment_and_not_the_next_days(
+    world: World, whose: str
+) -> None:
+    midnight = sydney(2026, 10, 14)
+    with time_machine.travel(midnight, tick=False) as now:
+        key = world.key()
+        assert (world.spent(key), world.held(key)) == (0, 0)  # before its first call
+        world.limit(whose, key, 200, "day")
+        world.spend(key, 100)
+        world.limit(whose, key, 200, "month")
+        world.limit(whose, key, 200, "day")
+        with pytest.raises(MaxTokensUnaffordable):
+            world.spend(key, 101)
+        now.move_to(midnight + timedelta(days=1))
+        world.spend(key, 30)
+        world.limit(whose, key, 200, "month")
+        world.limit(whose, key, 200, "day")  # the row of the day before is gone
+        now.move_to(midnight + timedelta(hours=1))
+        with pytest.raises(MaxTokensUnaffordable):
+            world.spend(key, 101)
+        world.spend(key, 100)
+
+
 def test_a_limit_lowered_below_what_was_spent_admits_nothing_and_claws_nothing_back(
     world: World,
 ) -> None:
