@@ -55,14 +55,25 @@ PARTS: dict[str, tuple[int, int, Part]] = {
 }
 
 
+def _asked(words: list[str]) -> dict[str, int]:
+    """How often each part is done. Ends the program where a word says nothing."""
+    named = {}
+    for word in words:
+        name, is_named, count = word.partition("=")
+        if is_named and name in PARTS and count.isdecimal():
+            named[name] = int(count)
+        elif word != "short":
+            parts = ", ".join(PARTS)
+            sys.exit(f"{word!r} is neither short nor PART=COUNT; the parts are {parts}")
+    counts = {name: short if "short" in words else long for name, (long, short, _) in PARTS.items()}
+    return named or counts
+
+
 def main(words: list[str]) -> int:
     """Run the parts that are asked for; 1 if any of them found something wrong."""
     logging.disable()
-    asked = {name: short if "short" in words else long for name, (long, short, _) in PARTS.items()}
-    if named := [word.split("=") for word in words if "=" in word]:
-        asked = {name: int(count) for name, count in named}
     failed = 0
-    for name, count in asked.items():
+    for name, count in _asked(words).items():
         print(f"== {name}: {count}", flush=True)
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as directory, HostileUpstream.start() as upstream:

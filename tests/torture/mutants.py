@@ -46,6 +46,8 @@ MODULES: dict[str, tuple[str, ...]] = {
 def main(words: list[str]) -> int:
     """Try the modules that are asked for, or all; 1 if fewer than 95 % of mistakes are noticed."""
     asked = [word for word in words if "=" not in word] or list(MODULES)
+    if unknown := [name for name in asked if name not in MODULES]:
+        sys.exit(f"{unknown[0]!r} is no module of these: {', '.join(MODULES)}")
     every = next((int(word.removeprefix("every=")) for word in words if "=" in word), 1)
     found = Counter[str]()
     with tempfile.TemporaryDirectory() as directory:
