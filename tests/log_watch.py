@@ -61,9 +61,11 @@ def learn_prompts(body: object) -> None:
 def forgetting() -> Iterator[None]:
     """What is learned meanwhile is a secret for that long."""
     known = set(_LEARNED)
-    yield
-    for text in set(_LEARNED) - known:
-        _LEARNED.pop(text, None)
+    try:
+        yield
+    finally:
+        for text in set(_LEARNED) - known:
+            _LEARNED.pop(text, None)
 
 
 def _first_line(text: object) -> str:
