@@ -3,10 +3,12 @@
 Three things in waitress cost a bridge with many streams most of its time, and are done otherwise
 here (docs/decisions/0008-listener.md): its loop asks every connection after every event what it
 waits for; a writer's bytes go through a buffer even when the client's socket has room; and the
-head of an answer is sent by itself.
+head of an answer is sent by itself. A fourth can lose an answer: it closes a connection on which
+the client is still sending.
 """
 
 import select
+import socket
 from collections import deque
 from contextlib import suppress
 from typing import Any
@@ -23,6 +25,8 @@ from modelbridge.v1.errors import server_refusal
 from modelbridge.v1.respond import UNSENT_BYTES
 
 SWEEP_SECONDS = 1.0
+LINGER_SECONDS = 30.0
+LINGER_SILENT_SECONDS = 5.0
 _READ = select.EPOLLIN | select.EPOLLPRI
 
 
@@ -84,7 +88,9 @@ class Sockets(dict[int, Any]):
         if now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now
             self._changed.clear()
-            for fd in list(self):
+            for fd, one in list(self.items()):
+                if isinstance(one, Lingering):
+                    one.close_in_time(now)
                 self._watch(fd)
         while self._changed:
             self._watch(self._changed.popleft())
@@ -110,6 +116,38 @@ def _wanted(one: Any) -> int:
     if one.writable() and not one.accepting:
         flags |= select.EPOLLOUT
     return flags
+
+
+class Lingering(wasyncore.dispatcher):  # type: ignore[misc]
+    """A connection whose last answer is sent, while its client may still be sending.
+
+    What comes is thrown away until the client is done, is silent for `LINGER_SILENT_SECONDS`, or
+    `LINGER_SECONDS` are over. A socket that is closed with something unread resets the connection,
+    and many a client then never looks at the answer (RFC 9112, 9.6; both times are nginx's).
+    """
+
+    def __init__(self, connection: socket.socket, sockets: Sockets) -> None:
+        super().__init__(connection, sockets)
+        self._silent_since = clock.monotonic()
+        self._until = self._silent_since + LINGER_SECONDS
+
+    def writable(self) -> bool:
+        """There is nothing to say any more."""
+        return False
+
+    def handle_read(self) -> None:
+        """waitress sees to the end and to errors by `handle_close`."""
+        self._silent_since = clock.monotonic()
+        self.recv(2**16)
+
+    def handle_close(self) -> None:
+        """The client is done, or gone."""
+        self.close()
+
+    def close_in_time(self, now: float) -> None:
+        """Close if it has gone on for too long."""
+        if now >= min(self._until, self._silent_since + LINGER_SILENT_SECONDS):
+            self.close()
 
 
 class Refusal(ErrorTask):  # type: ignore[misc]
@@ -181,6 +219,7 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
     """
 
     chunked: bool
+    is_cut = False
 
     def received(self, data: bytes) -> int:
         """How many of these bytes belong to it; see `completed` and `error`.
@@ -221,6 +260,7 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
 
     def _end(self) -> None:
         """It ends with its head; what follows is never served, nor asked for."""
+        self.is_cut = True
         self.close()  # the body's buffer, still empty
         self.body_rcv = None
         self.chunked = self.expect_continue = False
@@ -242,6 +282,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     parser_class = Request
     task_class = Task
     error_task_class = Refusal
+    _hears_out = False
 
     def unsent_bytes(self) -> int:
         """How much is written and not yet in the socket."""
@@ -279,10 +320,20 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def service(self) -> None:
         """Execute one request; the loop is woken only if it has to do anything for it."""
+        request = self.requests[0]
+        self._hears_out = request.is_cut or request.error is not None
         super().service()
         self._map.changed(self)
 
     def handle_close(self) -> None:
         """The socket is closed, not under a thread that sends: its number may be another's soon."""
         with self.outbuf_lock:
+            if self._hears_out and self.connected and not self.total_outbufs_len:
+                self._linger()
             super().handle_close()
+
+    def _linger(self) -> None:
+        """The client reads the end of the answer; what it still sends is heard out."""
+        with suppress(OSError):  # it is gone
+            self.socket.shutdown(socket.SHUT_WR)
+            Lingering(self.socket.dup(), self._map)

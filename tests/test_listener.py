@@ -4,15 +4,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from people import wait_for
 
-from modelbridge import config, ids, server
-from modelbridge.listener import Sockets
+from modelbridge import config, ids, listener, server
+from modelbridge.listener import Lingering, Sockets
 
 BLOCK = b"0123456789abcdef" * 4096
 WHOLE = BLOCK * 64
@@ -26,6 +25,7 @@ class Site:
         self.gone: list[bool] = []
         self.door = threading.Event()
         self.port = 0
+        self.sockets = Sockets()
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -42,6 +42,10 @@ class Site:
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
 
+    def lingering(self) -> list[Lingering]:
+        """Connections that are only heard out."""
+        return [one for one in list(self.sockets.values()) if isinstance(one, Lingering)]
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
@@ -49,7 +53,8 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     env = {"MODELBRIDGE_DATA_DIR": str(tmp_path), "MODELBRIDGE_PORT": "0"}
-    site, sockets, stop = Site(), Sockets(), threading.Event()
+    site, stop = Site(), threading.Event()
+    sockets = site.sockets
     settings = config.load(env | {"MODELBRIDGE_THREADS": "4"})
     alive = KEY.__eq__
     listening = server.make_server(site, settings, sockets, alive)  # type: ignore[arg-type]
@@ -298,8 +303,58 @@ def test_what_follows_a_body_that_is_not_read_is_nobodys(site: Site) -> None:
     with site.connect() as line:
         line.sendall((long + smuggled * 3).encode())
         got = b""
-        with suppress(ConnectionResetError):
-            while piece := line.recv(65_536):
-                got += piece
+        while piece := line.recv(65_536):
+            got += piece
     assert got.count(b"HTTP/1.") == 1
     assert site.asked == ["/v1/x"]
+
+
+LONG_HEAD = b"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n"
+BROKEN_HEAD = b"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n"
+
+
+@pytest.mark.parametrize("head", [LONG_HEAD, BROKEN_HEAD])
+def test_who_sends_on_after_the_last_answer_is_heard_out_and_reads_it(
+    site: Site, head: bytes
+) -> None:
+    with site.connect() as line:
+        line.sendall(head)
+        wait_for(site.lingering)
+        for _ in range(64):
+            line.sendall(BLOCK)
+        got = b""
+        while piece := line.recv(65_536):
+            got += piece
+    assert got.startswith(b"HTTP/1.1 ")
+    assert got.count(b"HTTP/1.1 ") == 1
+    wait_for(lambda: not site.lingering())
+
+
+def send_without_end(line: socket.socket) -> None:
+    while True:
+        line.sendall(BLOCK)
+
+
+@pytest.mark.parametrize("limit", ["LINGER_SECONDS", "LINGER_SILENT_SECONDS"])
+def test_nobody_is_heard_out_for_ever(
+    site: Site, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(listener, limit, 0.5)
+    with site.connect() as line:
+        line.sendall(LONG_HEAD)
+        wait_for(site.lingering)
+        if limit == "LINGER_SECONDS":
+            with pytest.raises(ConnectionError):
+                send_without_end(line)
+        wait_for(lambda: not site.lingering())
+        assert site.asked == ["/v1/x"]
+
+
+def test_a_client_that_is_gone_when_it_is_refused_leaves_nothing_behind(site: Site) -> None:
+    with site.connect() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        line.sendall(BROKEN_HEAD + BLOCK)
+    with site.connect() as line:
+        line.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_until(line, b"/x")
+        wait_for(lambda: not site.lingering())
