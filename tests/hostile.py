@@ -335,7 +335,7 @@ class HostileUpstream:
         """The most requests that it had in hand at one time."""
         return int(self._report()["most_at_once"])
 
-    def wait(self, condition: Callable[[list[Seen]], bool], seconds: float = 10) -> list[Seen]:
+    def wait(self, condition: Callable[[list[Seen]], bool], seconds: float = 30) -> list[Seen]:
         """`seen()` as soon as the condition holds of it. Raises TimeoutError."""
         until = time.monotonic() + seconds
         while not condition(seen := self.seen()):
@@ -344,7 +344,7 @@ class HostileUpstream:
             time.sleep(0.01)
         return seen
 
-    def wait_for(self, count: int, seconds: float = 10) -> list[Seen]:
+    def wait_for(self, count: int, seconds: float = 30) -> list[Seen]:
         """`seen()` as soon as that many requests have come."""
         return self.wait(lambda seen: len(seen) >= count, seconds)
 

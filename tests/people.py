@@ -258,7 +258,7 @@ def serving(data_dir: Path, **environ: str) -> Iterator[TestBridge]:
         bridge.close()
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 10) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
     """What the condition returned once it was true. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
