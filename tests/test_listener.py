@@ -339,7 +339,7 @@ def send_without_end(line: socket.socket) -> None:
 def test_nobody_is_heard_out_for_ever(
     site: Site, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(listener, limit, 0.5)
+    monkeypatch.setattr(listener, limit, 1.0)
     with site.connect() as line:
         line.sendall(LONG_HEAD)
         wait_for(site.lingering)
