@@ -68,6 +68,7 @@ def test_check_11_the_balance_is_never_below_nothing_however_often_one_looks(
     over.set()
     looking.join()
     assert Counter(answer.status_code for answer in answers) == {200: 7, 429: 53}
+    assert seen.count(0) >= 20
     assert min(seen) == 0
     assert "AUD\xa00.00" in charlie.get("/billing").text
 
